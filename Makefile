@@ -1,0 +1,67 @@
+# make run    install what is missing, build, start the agent on http://127.0.0.1:10477
+# make test   install what the tests need, run every test
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+
+# What npm cannot bring. "package:what it is for"; a package that is there is not touched.
+RUN_PACKAGES := libbpf1:loads_the_tracer_(drops_by_reason) \
+  libpcap-dev:packet_capture_(npm_pcap) g++:builds_npm_pcap python3-minimal:builds_npm_pcap
+TEST_PACKAGES := iproute2:network_namespaces iptables:causes_drops nftables:causes_drops conntrack:checks_conntrack_metrics \
+  procps:sysctl openssl:certificates_of_the_TLS_tests clang:rebuilds_the_tracer llvm:rebuilds_the_tracer \
+  libbpf-dev:rebuilds_the_tracer linux-libc-dev:rebuilds_the_tracer
+
+# node-gyp finds Node's headers beside node itself and never downloads them.
+export npm_config_nodedir := $(shell node -p 'require("node:path").resolve(process.execPath, "../..")')
+SOURCES := $(shell find agent parsers -name '*.ts') agent/bpf/netvitals.bpf.o package.json tsconfig.json
+
+.PHONY: help run build test lint bench clean run-packages test-packages
+help:
+	@sed -n '1,2s/^# //p' $(MAKEFILE_LIST)
+
+run: run-packages build
+	@exec node dist/agent/main.js serve
+
+test: run-packages test-packages build .cache/prometheus
+	npm run lint
+	npx vitest run $(VITEST_OPTIONS)
+
+lint: node_modules/.package-lock.json
+	npm run lint
+
+bench: build
+	npx vitest bench --run
+
+build: dist/.built
+dist/.built: node_modules/.package-lock.json $(SOURCES)
+	npm run build
+	@touch $@
+
+node_modules/.package-lock.json: package.json package-lock.json
+	npm ci
+	@touch $@
+
+# With root and apt the missing packages are installed; otherwise the command is printed and the agent does without.
+define install_packages
+	@missing=; for entry in $(1); do \
+	  package=$${entry%%:*}; \
+	  dpkg-query -W -f '$${Status}' "$$package" 2>/dev/null | grep -q '^install ok installed' && continue; \
+	  missing="$$missing $$package"; echo "missing: $$package, for: $$(echo "$${entry#*:}" | tr _ ' ')"; \
+	done; \
+	if [ -z "$$missing" ]; then :; \
+	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$missing >/dev/null; \
+	else echo "going on without; to have them: sudo apt-get install --no-install-recommends$$missing"; fi
+endef
+run-packages:
+	$(call install_packages,$(RUN_PACKAGES))
+test-packages:
+	$(call install_packages,$(TEST_PACKAGES))
+
+# Unpacked, not installed: Debian's package would start a server of its own.
+.cache/prometheus:
+	@mkdir -p .cache && cd .cache && rm -rf prometheus.new && mkdir prometheus.new && cd prometheus.new && \
+	  if apt-get download -qq prometheus 2>/dev/null; then dpkg-deb -x prometheus_*.deb . && rm prometheus_*.deb && mv ../prometheus.new ../prometheus; \
+	  else echo 'no apt: the tests with a real Prometheus are skipped'; fi
+
+clean:
+	rm -rf dist node_modules .cache

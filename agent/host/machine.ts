@@ -1,0 +1,53 @@
+import fs from 'node:fs'
+import os from 'node:os'
+import path from 'node:path'
+import systeminformation from 'systeminformation'
+
+/** What the node runs, for node_info. */
+export interface Machine {
+  readonly kernel: string
+  readonly machine: string
+  readonly os: string
+  readonly cgroup: 'v1' | 'v2' | 'hybrid' | 'unknown'
+}
+
+const readText = (file: string): string | undefined => {
+  try {
+    return fs.readFileSync(file, 'utf8')
+  } catch {
+    return undefined
+  }
+}
+
+function findCgroup(root: string): Machine['cgroup'] {
+  const mount = path.join(root, 'sys/fs/cgroup')
+  if (fs.existsSync(path.join(mount, 'cgroup.controllers'))) return 'v2'
+  if (fs.existsSync(path.join(mount, 'unified/cgroup.controllers'))) return 'hybrid'
+  return fs.existsSync(mount) ? 'v1' : 'unknown'
+}
+
+/** Once, at start: on the real machine systeminformation runs a shell for it, and says nothing where there is none. */
+export async function readMachine(root: string): Promise<Machine> {
+  const kernel = readText(path.join(root, 'proc/sys/kernel/osrelease'))?.trim()
+  if (root !== '/') return { kernel: kernel ?? 'unknown', machine: 'unknown', os: 'unknown', cgroup: findCgroup(root) }
+  const { distro, release } = await systeminformation.osInfo().catch(() => ({ distro: '', release: '' }))
+  return {
+    kernel: kernel ?? os.release(),
+    machine: os.machine(),
+    os: `${distro} ${release}`.trim() || 'unknown',
+    cgroup: findCgroup(root),
+  }
+}
+
+const auxvPageSize = 6n
+
+/** Bytes of a page of memory, in which sockstat counts (AT_PAGESZ of /proc/self/auxv); 4096 where it is not told. */
+export function readPageSizeBytes(): number {
+  try {
+    const words = new BigUint64Array(new Uint8Array(fs.readFileSync('/proc/self/auxv')).buffer)
+    for (let i = 0; i + 1 < words.length; i += 2) if (words[i] === auxvPageSize) return Number(words[i + 1])
+  } catch {
+    // no /proc
+  }
+  return 4096
+}

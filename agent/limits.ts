@@ -1,0 +1,89 @@
+/** Every bound of the agent in one place. What did not fit is counted exactly and shown in a metric, never silently lost. */
+export const limits = {
+  // parsers and files
+  /** A /proc or /sys file other than a socket table; the largest seen (netstat of 7.2) is under 16 KiB. */
+  fileBytes: 1 << 20,
+  /** A line of a socket table is 150 bytes (tcp) to 190 (tcp6). */
+  lineBytes: 4096,
+  // netlink
+  netlinkReceiveBytes: 1 << 18,
+  /** A dump that another change interrupted (NLM_F_DUMP_INTR) is asked for again this many times. */
+  netlinkRetries: 3,
+  /** Long kernel dumps give the event loop back this often. */
+  yieldMs: 10,
+  // tracer
+  /** Keys of each event table in the kernel: namespaces × reasons × protocols × directions in use. */
+  tracerKeys: 8192,
+
+  // sources
+  /** Destinations told apart per namespace to find the busiest; 40 bytes each. */
+  destinations: 1 << 18,
+  /** Listening ports with a row of their own per namespace; the rest is `other`. */
+  listenPorts: 64,
+
+  // sweep and series
+  /** With no scrape for so long the agent sweeps by itself. */
+  sweepIntervalMs: 15_000,
+  /** A scrape takes the newest sweep if it is younger. */
+  sweepAgeMs: 1000,
+  /** A source that takes longer has failed this sweep. */
+  sourceDeadlineMs: 8000,
+  /** Series of a subject that is gone stay with their last values for so long. */
+  departureMs: 180_000,
+  /** Series in all. 110 pods take about 10,000. */
+  series: 100_000,
+  /** Subjects whose reason of being skipped is remembered for `check`, per source. */
+  skippedReasons: 20,
+  labelCharacters: 128,
+  /** The same failure of a source is logged once in this time. */
+  failureLogMs: 300_000,
+
+  // what a scraper is shown of a new series
+  /** Of a scraper whose interval is not known yet. */
+  zeroMs: 65_000,
+  /** Intervals remembered per connection; the longest counts. */
+  scrapesRemembered: 16,
+  /** Responses per connection whose new series may still be shown as 0; beyond, the oldest show their true values. */
+  zeroWindows: 256,
+
+  // history
+  /** 46 frames cover 15 minutes; 20,000 series take 46 × 20,000 × 8 bytes = 7.4 MB. */
+  historyFrames: 46,
+  historyFrameMs: 20_000,
+
+  // HTTP
+  /** Open connections, over all clients of a listener. */
+  connections: 256,
+  requestHeaderBytes: 8192,
+  /** Nothing is ever sent to the agent but a request line and headers. */
+  requestBodyBytes: 1024,
+  /** A request that is not whole by then is answered 408. Idle connections do not count. */
+  requestMs: 10_000,
+  /** A connection that takes nothing of an answer for so long is closed. */
+  stalledMs: 30_000,
+  /** Longer than the usual scrape intervals: a scraper stays known on its connection. */
+  keepAliveMs: 340_000,
+  /** Expositions being made at once; further requests get 503. */
+  metricsInFlight: 8,
+  gzipLevel: 1,
+  /** Ready means that the newest sweep is not older than so many sweep intervals. */
+  readyIntervals: 3,
+  /** Answers under way get so long when the agent stops. */
+  stopMs: 5000,
+  /** What another process of this machine waits for the agent on its socket, and takes from it. */
+  askMs: 15_000,
+  askBytes: 8 << 20,
+  /** Rows of one table of the page. */
+  pageRows: 20,
+
+  // configuration and security files
+  configFileBytes: 1 << 20,
+  /** TLS, authentication and token files are looked at once in this time. */
+  fileCheckMs: 1000,
+  /** bcrypt 2^16 takes seconds in JavaScript; more is refused. */
+  bcryptCost: 16,
+  /** Passwords being checked at once (each takes 50 ms of CPU at cost 10); further requests with an unknown one get 503. */
+  passwordChecks: 4,
+  /** Successful checks remembered. */
+  passwordsRemembered: 64,
+} as const

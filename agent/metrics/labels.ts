@@ -1,0 +1,57 @@
+import { dropCategories } from './drop-category.ts'
+
+/** A label's values: a closed list, or free text with the most values one metric may show for one subject. */
+type LabelDefinition =
+  | { readonly values: readonly string[]; readonly help: string }
+  | { readonly max: number; readonly help: string }
+
+/** The states the kernel lists (include/net/tcp_states.h); CLOSE is never listed, NEW_SYN_RECV is shown as syn_recv. */
+export const tcpStates = [
+  'established',
+  'syn_sent',
+  'syn_recv',
+  'fin_wait1',
+  'fin_wait2',
+  'time_wait',
+  'close_wait',
+  'last_ack',
+  'listen',
+  'closing',
+] as const
+
+export const lossKinds = ['map_full', 'recursion', 'destinations_full'] as const
+export type LossKind = (typeof lossKinds)[number]
+
+/** Every label once. Never an address, an ephemeral port, a process, a user or a raw message. */
+export const labels = {
+  namespace: { max: 512, help: 'Kubernetes namespace; empty for the host, `@netns` for a named network namespace' },
+  pod: { max: 512, help: 'pod, or the name of a named network namespace; empty for the host' },
+  device: { max: 64, help: 'network device' },
+  reason: { max: 200, help: "why, in the running kernel's own words" },
+  category: { values: dropCategories, help: 'what kind of drop the reason is' },
+  protocol: { values: ['tcp', 'udp', 'icmp', 'other'], help: 'transport protocol; icmp includes ICMPv6' },
+  direction: { values: ['in', 'out', 'forward'], help: 'relative to the namespace of the row' },
+  family: { values: ['ipv4', 'ipv6'], help: 'address family' },
+  state: { values: tcpStates, help: 'TCP state' },
+  port: { max: 65, help: 'local port of a listener; `other` beyond the limit' },
+  source: { max: 32, help: 'source of the agent, named as its file' },
+  kind: { values: lossKinds, help: 'what was lost: `map_full` event whose key did not fit, `recursion` event inside an event, `destinations_full` socket whose destination did not fit' },
+  code: { max: 16, help: 'HTTP status code' },
+  version: { max: 1, help: 'version of netvitals' },
+  runtime: { max: 1, help: 'version of Node.js' },
+  kernel: { max: 1, help: 'kernel release' },
+  machine: { max: 1, help: 'architecture of the machine' },
+  os: { max: 1, help: 'operating system of the host' },
+  cgroup: { values: ['v1', 'v2', 'hybrid', 'unknown'], help: 'control group hierarchy' },
+} as const satisfies Record<string, LabelDefinition>
+
+export type LabelName = keyof typeof labels
+export type LabelValue<L extends LabelName> = (typeof labels)[L] extends { readonly values: readonly (infer V extends string)[] }
+  ? V
+  : string
+
+/** The most values a label can have in one metric and one subject. */
+export function countLabelValues(name: LabelName): number {
+  const label = labels[name]
+  return 'values' in label ? label.values.length : label.max
+}

@@ -1,0 +1,20 @@
+/** One socket as a reader hands it out: a view the reader reuses, valid only during the callback. */
+export interface SocketRow {
+  family: 4 | 6
+  /** The kernel's TCP state number (include/net/tcp_states.h): 1 ESTABLISHED … 12 NEW_SYN_RECV. */
+  state: number
+  localPort: number
+  remotePort: number
+  /** Local address at localAt, remote at remoteAt: 16 bytes each in network order; IPv4 uses the first four, the rest are zero. */
+  addresses: Uint8Array
+  localAt: number
+  remoteAt: number
+  /** Bytes not yet read by the application; for a listener: connections waiting to be accepted. */
+  receiveQueue: number
+  /** Bytes not yet acknowledged by the peer; for a listener: the limit of its accept queue (netlink only, else undefined). */
+  sendQueue: number | undefined
+  /** Smoothed round-trip time in microseconds; undefined: not told (procfs, TIME_WAIT, listeners). */
+  rttUs: number | undefined
+  inode: number
+  uid: number
+}

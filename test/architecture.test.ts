@@ -1,0 +1,124 @@
+import fs from 'node:fs'
+import path from 'node:path'
+import { describe, expect, it } from 'vitest'
+
+const root = path.resolve(import.meta.dirname, '..')
+const listFiles = (folder: string): string[] =>
+  fs
+    .readdirSync(path.join(root, folder), { recursive: true, encoding: 'utf8' })
+    .filter((file) => file.endsWith('.ts'))
+    .map((file) => path.posix.join(folder, file))
+const files = [...listFiles('parsers'), ...listFiles('agent')]
+
+/** What a file imports: paths inside the project, or package names. */
+function importsOf(file: string): string[] {
+  const text = fs.readFileSync(path.join(root, file), 'utf8')
+  return [
+    ...text.matchAll(
+      /^(?:import|export)\b[^'"]*?from\s+['"]([^'"]+)['"]|\bimport\(\s*['"]([^'"]+)['"]\s*\)|^import\s+['"]([^'"]+)['"]/gm,
+    ),
+  ].map((match) => {
+    const target = match[1] ?? match[2] ?? match[3] ?? ''
+    return target.startsWith('.') ? path.posix.normalize(path.posix.join(path.posix.dirname(file), target)) : target
+  })
+}
+
+/** Who may import whom. The first rule that fits a file is its rule; `may` are prefixes. */
+const rules: { files: RegExp; may: RegExp; sentence: string }[] = [
+  { files: /^parsers\//, may: /^parsers\//, sentence: 'parsers/ imports nothing but itself' },
+  { files: /^agent\/limits\.ts$/, may: /^$/, sentence: 'limits.ts imports nothing' },
+  {
+    files: /^agent\/metrics\/(labels|catalogue|drop-category)\.ts$/,
+    may: /^agent\/metrics\/(labels|catalogue|drop-category)\.ts$/,
+    sentence: 'labels and catalogue import only each other',
+  },
+  {
+    files: /^agent\/metrics\//,
+    may: /^(agent\/metrics\/|agent\/limits\.ts|prom-client$|node:fs$)/,
+    sentence: 'metrics/ imports the catalogue, labels, itself and limits',
+  },
+  {
+    files: /^agent\/host\//,
+    may: /^(node:|agent\/host\/|agent\/limits\.ts|agent\/log\.ts|parsers\/|koffi$|pcap$|systeminformation$)/,
+    sentence: 'host/ imports node:, limits, log and parsers; it alone imports koffi, pcap, systeminformation',
+  },
+  {
+    files: /^agent\/sources\/source\.ts$/,
+    may: /^agent\/(host\/namespaces|metrics\/(catalogue|labels))\.ts$/,
+    sentence: 'source.ts imports types only',
+  },
+  { files: /^agent\/sources\/index\.ts$/, may: /^agent\/(sources|host)\//, sentence: 'index.ts lists the sources' },
+  {
+    files: /^agent\/sources\//,
+    may: /^(parsers\/|agent\/host\/|agent\/sources\/(source|each-namespace|unwrap)\.ts|agent\/metrics\/(catalogue|labels|drop-category)\.ts|agent\/limits\.ts)/,
+    sentence: 'a source imports parsers, host, source.ts, the catalogue and limits; never another source',
+  },
+  {
+    files: /^agent\/identity\//,
+    may: /^(parsers\/|agent\/(host|identity)\/|agent\/(limits|log)\.ts|agent\/metrics\/label-text\.ts|agent\/sources\/source\.ts|node:https$)/,
+    sentence: 'identity/ imports parsers, host, limits, log, node:https',
+  },
+  {
+    files: /^agent\/(sweep|series|history)\.ts$/,
+    may: /^(parsers\/text\.ts|agent\/(sweep|series|history|limits|log)\.ts|agent\/host\/files\.ts|agent\/identity\/|agent\/metrics\/|agent\/sources\/source\.ts)/,
+    sentence: 'the sweep imports source and identity types, the catalogue, snapshot, self, limits, log',
+  },
+  {
+    files: /^agent\/(config|log)\.ts$/,
+    may: /^(agent\/(limits|log|config)\.ts|node:(fs|util|path)$|zod$|yaml$|pino$)/,
+    sentence: 'config.ts and log.ts import limits and node:fs; they alone import zod, yaml, pino',
+  },
+  {
+    files: /^agent\/http\//,
+    may: /^(node:|fastify$|bcryptjs$|yaml$|zod$|agent\/http\/|agent\/metrics\/|agent\/(sweep|history|limits|config|log|check)\.ts)/,
+    sentence: 'http/ imports sweep, history, render, self, limits, config, log',
+  },
+  { files: /^agent\/main\.ts$/, may: /^(agent\/cli\/|node:)/, sentence: 'main.ts imports cli/ only' },
+  {
+    files: /^agent\/(agent|check)\.ts$|^agent\/cli\//,
+    may: /^(node:|parsers\/|agent\/)/,
+    sentence: 'agent.ts and cli/ import everything but packages',
+  },
+]
+/** The only place for a thing. */
+const places: { thing: RegExp; place: RegExp }[] = [
+  { thing: /^(koffi|pcap|systeminformation|node:child_process)$/, place: /^agent\/host\// },
+  { thing: /^fastify$/, place: /^agent\/http\// },
+  { thing: /^prom-client$/, place: /^agent\/metrics\/self\.ts$/ },
+  { thing: /^pino$/, place: /^agent\/log\.ts$/ },
+  { thing: /^agent\/main\.ts$/, place: /^$/ },
+]
+
+describe.each(files)('%s', (file) => {
+  const rule = rules.find((one) => one.files.test(file))
+  it('has a place in the house', () => expect(rule, 'no import rule covers this file').toBeDefined())
+  it(`imports only what it may: ${rule?.sentence}`, () => {
+    expect(importsOf(file).filter((target) => !rule?.may.test(target))).toEqual([])
+  })
+  it('leaves packages to their one place', () => {
+    expect(
+      importsOf(file).filter((target) => places.some(({ thing, place }) => thing.test(target) && !place.test(file))),
+    ).toEqual([])
+  })
+})
+
+describe('the tree', () => {
+  it('has no utils, helpers, common, types or index barrels', () => {
+    expect(
+      files.filter((file) => /(utils?|helpers?|common|types|index)\.ts$/.test(file) && file !== 'agent/sources/index.ts'),
+    ).toEqual([])
+  })
+  it('reads the environment in config.ts only', () => {
+    expect(
+      files.filter((file) => file !== 'agent/config.ts' && /process\.env\b/.test(fs.readFileSync(path.join(root, file), 'utf8'))),
+    ).toEqual([])
+  })
+  it('has a test for every parser, of the same name', () => {
+    const tests = new Set(listFiles('test/parsers').map((file) => path.basename(file, '.test.ts')))
+    expect(
+      listFiles('parsers')
+        .map((file) => path.basename(file, '.ts'))
+        .filter((name) => !tests.has(name) && name !== 'socket-row'),
+    ).toEqual([])
+  })
+})
