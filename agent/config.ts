@@ -43,7 +43,14 @@ const listenAddress = z.string(expected(addressForms)).transform((text, context)
   return z.NEVER
 })
 
-const seconds = z.union([z.number().min(0), z.stringFormat('seconds', /^\d+(\.\d+)?$/).transform(Number)])
+const zeroWindowForms = 'auto, or seconds such as 65, or 0 for never'
+const zeroWindow = z.union([z.number(), z.string()], expected(zeroWindowForms)).transform((given, context): number | 'auto' => {
+  if (given === 'auto') return given
+  if (/^\d+(\.\d+)?$/.test(String(given))) return Number(given)
+  context.addIssue({ code: 'custom', message: `expected ${zeroWindowForms}` })
+  return z.NEVER
+})
+
 const file = z.string(expected('the name of a file'))
 
 /** `a,b` in a flag or a variable; a list too in a file. */
@@ -80,7 +87,7 @@ const settings = {
     alsoIn: anywhere,
   },
   'web.new-series-zero-seconds': {
-    schema: z.union([z.literal('auto'), seconds], expected('auto, or seconds such as 65, or 0 for never')),
+    schema: zeroWindow,
     default: 'auto',
     value: 'SECONDS',
     help: "how long Prometheus is shown 0 of a new counter, so that it sees the increase; auto follows each scraper's interval, 0 is never",
@@ -145,6 +152,9 @@ const settings = {
     alsoIn: [],
   },
 } as const satisfies Record<string, Setting>
+
+/** Where commands look for the agent. Alone of all places it may be missing: without privileges nobody can make it. */
+export const defaultSocket = settings['web.socket'].default
 
 type SettingName = keyof typeof settings
 const rows = Object.entries(settings) as [SettingName, Setting][]
@@ -305,9 +315,12 @@ function wrap(text: string, indent: number): string {
 function describeSetting(name: SettingName, setting: Setting, command: Command): string {
   const { short, value, help, alsoIn } = setting
   const byDefault = defaultOf(setting, command)
-  const variable = alsoIn.includes('environment') ? `; ${variableOf(name)}` : ''
-  const note = byDefault === '' ? variable.slice(2) : `default ${byDefault}${variable}`
-  return `  ${short === undefined ? '' : `-${short}, `}--${name} ${value}\n${wrap(`${help}${note === '' ? '' : ` (${note})`}`, 6)}`
+  const notes = [
+    ...(byDefault === '' ? [] : [`default ${byDefault}`]),
+    ...(alsoIn.includes('environment') ? [`variable ${variableOf(name)}`] : []),
+  ]
+  const flag = `  ${short === undefined ? '' : `-${short}, `}--${name} ${value}`
+  return [flag, wrap(help, 6), ...(notes.length === 0 ? [] : [wrap(`(${notes.join(', ')})`, 6)])].join('\n')
 }
 
 function helpText(command: Command | undefined): string {
@@ -316,7 +329,7 @@ function helpText(command: Command | undefined): string {
   const usage =
     command === undefined
       ? [
-          'netvitals: the health of this machine’s network as metrics'.replace('’', "'"),
+          "netvitals: the health of this machine's network, as metrics",
           '',
           'Usage: netvitals [COMMAND] [FLAGS]',
           '',

@@ -11,9 +11,26 @@ export const limits = {
   netlinkRetries: 3,
   /** Long kernel dumps give the event loop back this often. */
   yieldMs: 10,
+  /** The kernel answers at once; an answer that has not come by then is lost. */
+  netlinkAnswerMs: 2000,
+  /** A recorded answer; 50,000 sockets take 18 MB. */
+  netlinkRecordingBytes: 64 << 20,
+  /** Of a socket table in /proc, read at a time. */
+  streamBytes: 1 << 16,
+  // network namespaces
+  /** Named ones, and as many that only the tracer has seen; the departed are remembered up to this number too. */
+  namespaces: 1024,
   // tracer
   /** Keys of each event table in the kernel: namespaces × reasons × protocols × directions in use. */
   tracerKeys: 8192,
+  /** Keys read with one call; each takes 16 bytes and 16 more per CPU. Doubled when one bucket of the hash holds more. */
+  tracerBatchKeys: 1024,
+  /** What libbpf and the verifier say about a program that cannot be loaded; the longest message seen is 300 KiB. */
+  tracerLogBytes: 1 << 20,
+  /** Of the list of all processes, read at a time. */
+  tracerTaskBytes: 1 << 16,
+  /** Of a refused program's message, in the reason that people read. */
+  tracerReasonCharacters: 300,
 
   // sources
   /** Destinations told apart per namespace to find the busiest; 40 bytes each. */

@@ -32,7 +32,7 @@ export function parseProcNetDev(text: string, where: string): NetworkDevice[] {
   const columns = readHeader(sides, names)
   return rows.map((row) => {
     const colon = row.text.lastIndexOf(':') // a name may hold colons (eth0:1), and a value may follow with no blank
-    const name = row.text.slice(0, Math.max(colon, 0)).trim()
+    const name = row.text.slice(0, Math.max(colon, 0)).replace(/^ +/, '')
     if (name === '') throw parseError(row, 0, 'the name of a device and a colon')
     const values = readExactly(row, colon + 1, columns.length, readDecimal)
     const value = (column: (typeof needed)[number]): number => values[columns.indexOf(column)]!
@@ -50,10 +50,12 @@ export function parseProcNetDev(text: string, where: string): NetworkDevice[] {
   })
 }
 
-/** `Inter-|   Receive   |  Transmit` over ` face |bytes packets …|bytes packets …`: the columns after the name, `Receive bytes` and so on. */
+/** `Inter-|   Receive   |  Transmit` over ` face |bytes packets …|bytes packets …`: `Receive bytes` and so on, for all columns after the name. */
 function readHeader(sides: Line, names: Line): string[] {
-  const sideOf = sides.text.split('|').map((side) => side.trim())
-  const columns = names.text.split('|').flatMap((part, i) => (i === 0 ? [] : part.trim().split(/\s+/).map((name) => `${sideOf[i]} ${name}`)))
+  const [, ...sideNames] = sides.text.split('|')
+  const [, ...parts] = names.text.split('|')
+  const words = (part: string): string[] => part.match(/\S+/g) ?? []
+  const columns = parts.flatMap((part, i) => words(part).map((name) => `${sideNames[i]?.trim()} ${name}`))
   for (const column of needed) if (!columns.includes(column)) throw parseError(names, 0, `a column ${column}`)
   return columns
 }

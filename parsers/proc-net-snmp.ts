@@ -34,7 +34,7 @@ function readHeader(line: Line): Header {
   if (known !== undefined) return known
   const colon = line.text.indexOf(':')
   if (colon < 1) throw parseError(line, 0, 'a protocol and a colon')
-  const protocol = line.text.slice(0, colon)
+  const protocol = readName(line, 0, colon)
   const keys = readColumns(line, colon + 1, readName).map((name) => `${protocol}.${name}`)
   const header = { protocol: `${protocol}:`, keys }
   if (headers.size === headersMax) headers.clear()

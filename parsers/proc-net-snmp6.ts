@@ -11,7 +11,7 @@ const keysMax = 1024
 export function parseProcNetSnmp6(text: string, where: string): ReadonlyMap<string, number> {
   const found = new Map<string, number>()
   for (const line of splitLines(text, where)) {
-    const end = line.text.search(/[ \t]/)
+    const end = line.text.search(/\s/)
     if (end < 1) throw parseError(line, 0, 'a name and a value')
     const [value] = readExactly(line, end, 1, readDecimal)
     found.set(readKey(line.text.slice(0, end)), value!)

@@ -1,4 +1,4 @@
-import { eachColumn, parseError, readSignedDecimal, splitLines } from './text.ts'
+import { eachColumn, parseError, readName, readSignedDecimal, splitLines } from './text.ts'
 
 /**
  * /proc/net/sockstat and sockstat6 (net/ipv4/proc.c, net/ipv6/proc.c): `TCP: inuse 5 orphan 0 tw 2 alloc 7 mem 1`.
@@ -9,11 +9,11 @@ export function parseProcNetSockstat(text: string, where: string): ReadonlyMap<s
   for (const line of splitLines(text, where)) {
     const colon = line.text.indexOf(':')
     if (colon < 1) throw parseError(line, 0, 'a protocol and a colon')
-    const protocol = line.text.slice(0, colon)
+    const protocol = readName(line, 0, colon)
     let name: string | undefined
     eachColumn(line, colon + 1, (from, to) => {
       if (name === undefined) {
-        name = line.text.slice(from, to)
+        name = readName(line, from, to)
       } else {
         found.set(`${protocol}.${name}`, readSignedDecimal(line, from, to)) // the kernel prints %d: sums over CPUs may dip below 0
         name = undefined

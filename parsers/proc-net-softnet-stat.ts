@@ -2,7 +2,7 @@ import { parseError, readColumns, readHex, splitLines } from './text.ts'
 
 /** One CPU's backlog queue, which all network namespaces share. The counters are of 32 bits and wrap. */
 export interface SoftnetStat {
-  /** Undefined before Linux 5.10: rows are the online CPUs in order, and a row number is a CPU only while all are online. */
+  /** Undefined: an older kernel (4.18 and 5.4, but not 5.10) that lists the online CPUs without their numbers. */
   readonly cpu: number | undefined
   readonly processed: number
   /** Packets that found the queue full (net.core.netdev_max_backlog). */
@@ -23,8 +23,17 @@ const columnsMin = 9
 export function parseProcNetSoftnetStat(text: string, where: string): SoftnetStat[] {
   return splitLines(text, where).map((line) => {
     const values = readColumns(line, 0, readHex)
-    if (values.length < columnsMin) throw parseError(line, line.text.length, `at least ${columnsMin} columns instead of ${values.length}`)
+    if (values.length < columnsMin)
+      throw parseError(line, line.text.length, `at least ${columnsMin} columns instead of ${values.length}`)
     const [processed, dropped, timeSqueezed, , , , , , , receivedRps, flowLimitCount, backlogLength, cpu] = values
-    return { cpu, processed: processed!, dropped: dropped!, timeSqueezed: timeSqueezed!, receivedRps, flowLimitCount, backlogLength }
+    return {
+      cpu,
+      processed: processed!,
+      dropped: dropped!,
+      timeSqueezed: timeSqueezed!,
+      receivedRps,
+      flowLimitCount,
+      backlogLength,
+    }
   })
 }

@@ -10,12 +10,16 @@ export interface SocketTableReader {
 }
 
 /** tcp and udp say rem_address, tcp6 and udp6 remote_address; udp has further columns behind. */
-const header = /^\s*sl\s+local_address\s+rem(ote)?_address\s+st\s+tx_queue\s+rx_queue\s+tr\s+tm->when\s+retrnsmt\s+uid\s+timeout\s+inode(\s|$)/
+const header =
+  /^\s*sl\s+local_address\s+rem(ote)?_address\s+st\s+tx_queue\s+rx_queue\s+tr\s+tm->when\s+retrnsmt\s+uid\s+timeout\s+inode(\s|$)/
 
 const newline = 0x0a
 const space = 0x20
+const zero = 0x30
 const colon = 0x3a
 const listen = 10
+/** The largest unsigned long has as many. */
+const digitsMax = 20
 
 /**
  * /proc/net/tcp, tcp6, udp and udp6 (net/ipv4/tcp_ipv4.c, tcp4_seq_show, and its like). `onSocket` gets one row, used
@@ -48,9 +52,9 @@ export function createSocketTableReader(
   /** The beginning of a line whose end has not come yet; one byte more, for its newline. */
   const begun = new Uint8Array(lineBytesMax + 1)
   let begunBytes = 0
-  let lineNumber = 0
+  let lineNumber = 1
   // The line being read, and how far it is read. A newline stands at lineTo, so that nothing reads past it.
-  let bytes = begun
+  let bytes: Uint8Array = begun
   let lineFrom = 0
   let lineTo = 0
   let at = 0
@@ -59,14 +63,22 @@ export function createSocketTableReader(
     bytes = from
     lineFrom = at = start
     lineTo = end
-    lineNumber++
-    if (end - start > lineBytesMax) throw lineTooLong(start + lineBytesMax)
     if (lineNumber > 1) readRow()
-    else if (!header.test(latin1(bytes, start, end))) throw fail('the names of the columns of a socket table')
+    else if (!header.test(latin1(bytes, start, end))) throw fail('the header of a socket table')
+    lineNumber++
   }
 
-  function lineTooLong(index: number): ParseError {
-    return new ParseError(where, lineNumber, lineBytesMax + 1, `a line of at most ${lineBytesMax} bytes`, latin1(bytes, index, index + 1))
+  /** Refuses a line that has `length` bytes so far, of which `chunk` has the last, up to `end`. */
+  function checkLength(length: number, chunk: Uint8Array, end: number): void {
+    if (length <= lineBytesMax) return
+    const first = end - length + lineBytesMax // the first byte too many
+    throw new ParseError(
+      where,
+      lineNumber,
+      lineBytesMax + 1,
+      `the end of the line, ${lineBytesMax} bytes at most`,
+      latin1(chunk, first, first + 1),
+    )
   }
 
   /** The ParseError for the column that `at` stands in. */
@@ -80,23 +92,104 @@ export function createSocketTableReader(
 
   /** `   0: 0100007F:1F90 00000000:0000 0A 00000000:00000003 00:00000000 00000000     0        0 12345 1 …` */
   function readRow(): void {
+    while (bytes[at] === space) at++
     skipColumn('the number of the row')
-    readAddress(socket.localAt, 'a local address and port')
-    readAddress(socket.remoteAt, 'a remote address and port')
-    skipBlanks()
-    socket.state = readHex(2, 'a state of two hexadecimal digits')
-    skipBlanks()
-    const sendQueue = readHex(8, 'two queue lengths in hexadecimal')
-    skipByte(colon, 'two queue lengths in hexadecimal')
-    socket.receiveQueue = readHex(8, 'two queue lengths in hexadecimal')
+    socket.localPort = readAddress(socket.localAt, 'a local address and port')
+    socket.remotePort = readAddress(socket.remoteAt, 'a remote address and port')
+    socket.state = readHex(2, 'a state')
+    endColumn('a state')
+    const sendQueue = readHex(8, 'the lengths of two queues')
+    skipByte(colon, 'the lengths of two queues')
+    socket.receiveQueue = readHex(8, 'the lengths of two queues')
     socket.sendQueue = socket.state === listen ? undefined : sendQueue
+    endColumn('the lengths of two queues')
     skipColumn('a timer')
-    skipColumn('a number of retransmits')
+    skipColumn('the number of retransmits')
     socket.uid = readDecimal('a user')
     skipColumn('a timeout')
     socket.inode = readDecimal('an inode')
-    if (bytes[at] !== space) throw fail('a number of references') // else the inode may lack digits
     onSocket(socket)
+  }
+
+  function readAddress(into: number, expected: string): number {
+    for (let word = into; word < into + addressBytes; word += 4) {
+      for (let byte = word + 3; byte >= word; byte--) socket.addresses[byte] = readHex(2, expected)
+    }
+    skipByte(colon, expected)
+    const port = readHex(4, expected)
+    endColumn(expected)
+    return port
+  }
+
+  function readHex(digits: number, expected: string): number {
+    let value = 0
+    for (let left = digits; left > 0; left--) {
+      const digit = hexDigit(bytes[at]!)
+      if (digit === -1) throw fail(expected)
+      value = value * 16 + digit
+      at++
+    }
+    return value
+  }
+
+  function readDecimal(expected: string): number {
+    const start = at
+    let value = 0
+    for (let digit = bytes[at]! - zero; digit >= 0 && digit <= 9; digit = bytes[at]! - zero) {
+      value = value * 10 + digit
+      at++
+    }
+    if (at === start || at - start > digitsMax) throw fail(expected)
+    endColumn(expected)
+    return value
+  }
+
+  function skipColumn(expected: string): void {
+    const start = at
+    while (bytes[at] !== space && bytes[at] !== newline) at++
+    if (at === start) throw fail(expected)
+    endColumn(expected)
+  }
+
+  function skipByte(byte: number, expected: string): void {
+    if (bytes[at] !== byte) throw fail(expected)
+    at++
+  }
+
+  /** To the next column. There always is one, so a line that ends here was cut, perhaps in the middle of a number. */
+  function endColumn(expected: string): void {
+    skipByte(space, expected)
+    while (bytes[at] === space) at++
+  }
+
+  /** Keeps the part of a line that ends with the chunk, or the rest of one that began before it. */
+  function keep(chunk: Uint8Array, from: number, to: number): void {
+    checkLength(begunBytes + to - from, chunk, to)
+    begun.set(chunk.subarray(from, to), begunBytes)
+    begunBytes += to - from
+  }
+
+  return {
+    feed(chunk) {
+      let from = 0
+      for (let to = chunk.indexOf(newline); to !== -1; to = chunk.indexOf(newline, from)) {
+        if (begunBytes === 0) {
+          checkLength(to - from, chunk, to)
+          readLine(chunk, from, to)
+        } else {
+          keep(chunk, from, to)
+          begun[begunBytes] = newline
+          readLine(begun, 0, begunBytes)
+          begunBytes = 0
+        }
+        from = to + 1
+      }
+      keep(chunk, from, chunk.length)
+    },
+    end() {
+      if (begunBytes > 0) throw new ParseError(where, lineNumber, begunBytes + 1, 'the end of the line', '')
+      if (lineNumber === 1) throw new ParseError(where, 1, 1, 'the header of a socket table', '')
+    },
   }
 }
 

@@ -1,4 +1,4 @@
-import { type Line, ParseError, readColumns, readDecimal, readExactly, readHex, splitLines } from './text.ts'
+import { type Line, ParseError, parseError, readDecimal, readExactly, readHex, splitLines } from './text.ts'
 
 export interface ProcessStatus {
   /** The effective user. */
@@ -18,10 +18,19 @@ export function parseProcPidStatus(text: string, where: string): ProcessStatus {
     if (line === undefined) throw new ParseError(where, lines.length + 1, 1, name, '')
     return line
   }
-  // Uid:	real	effective	saved	file system
-  const [, uid] = readExactly(need('Uid:'), 'Uid:'.length, 4, readDecimal)
-  const [capEff] = readExactly(need('CapEff:'), 'CapEff:'.length, 1, readCapabilities)
+  const [, effective] = readExactly(need('Uid:'), 'Uid:'.length, 4, readDecimal) // real, effective, saved, of the file system
+  const capEff = need('CapEff:')
+  readExactly(capEff, 'CapEff:'.length, 1, readHex)
   const vmRss = find('VmRSS:')
-  const [vmRssKiB] = vmRss === undefined ? [] : readExactly(vmRss, 'VmRSS:'.length, 2, readKiB)
-  return { uid: uid!, capEff: capEff!, vmRssBytes }
+  return {
+    uid: effective!,
+    capEff: BigInt(`0x${capEff.text.slice('CapEff:'.length).trim()}`), // 64 bits: more than a number holds
+    vmRssBytes: vmRss && readKiB(vmRss, 'VmRSS:'.length) * 1024,
+  }
+}
+
+function readKiB(line: Line, at: number): number {
+  const unit = line.text.lastIndexOf(' kB')
+  if (unit === -1 || unit + 3 < line.text.length) throw parseError(line, line.text.length, 'kB')
+  return readExactly({ ...line, text: line.text.slice(0, unit) }, at, 1, readDecimal)[0]!
 }

@@ -24,9 +24,8 @@ export function parsePortRanges(text: string, where: string): PortRange[] {
     const end = start + part.length
     at = end + 1
     const dash = part.indexOf('-')
-    if (dash === -1) return { from: readPort(line, start, end), to: readPort(line, start, end) }
-    const from = readPort(line, start, start + dash)
-    const to = readPort(line, start + dash + 1, end)
+    const from = readPort(line, start, dash === -1 ? end : start + dash)
+    const to = dash === -1 ? from : readPort(line, start + dash + 1, end)
     if (to < from) throw parseError(line, start + dash + 1, `a port from ${from} on`, end)
     return { from, to }
   })

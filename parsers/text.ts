@@ -104,18 +104,19 @@ export function readExactly<T>(line: Line, at: number, count: number, read: (lin
   return values
 }
 
-/** The name of a column: a letter, then letters, digits and underscores. */
+/** A name: a letter, then letters, digits and underscores, 64 in all, twice as many as the kernel's longest. */
 export function readName(line: Line, from: number, to: number): string {
   const name = line.text.slice(from, to)
-  if (!/^[A-Za-z]\w*$/.test(name)) throw parseError(line, from, 'the name of a column', to)
+  if (!/^[A-Za-z]\w{0,63}$/.test(name)) throw parseError(line, from, 'a name', to)
   return name
 }
 
-/** Up to here a sum of digits is exact in a float, whatever the digits. */
-const exactDigits = 15
 /** The largest unsigned long has 20 digits, 16 in hexadecimal. */
 const decimalDigitsMax = 20
 const hexDigitsMax = 16
+/** With more digits than these, adding digit by digit would round more than once. */
+const decimalDigitsExact = 15
+const hexDigitsExact = 13
 
 /** Digits only, at most 20. A value beyond 2^53 becomes the nearest float, silently: so do all numbers on /metrics. */
 export function readDecimal(line: Line, from: number, to: number): number {
@@ -128,7 +129,7 @@ export function readDecimal(line: Line, from: number, to: number): number {
     if (digit < 0 || digit > 9) throw parseError(line, from, 'a decimal number', to)
     value = value * 10 + digit
   }
-  return digits > exactDigits ? Number(text.slice(from, to)) : value
+  return digits > decimalDigitsExact ? Number(text.slice(from, to)) : value
 }
 
 /** As readDecimal, for what the kernel prints with %d and %ld. */
@@ -141,14 +142,15 @@ export function readSignedDecimal(line: Line, from: number, to: number): number 
 /** Hexadecimal digits only, no 0x, at most 16. A value beyond 2^53 becomes the nearest float, silently. */
 export function readHex(line: Line, from: number, to: number): number {
   const { text } = line
-  if (to - from < 1 || to - from > hexDigitsMax) throw parseError(line, from, 'a hexadecimal number', to)
+  const digits = to - from
+  if (digits < 1 || digits > hexDigitsMax) throw parseError(line, from, 'a hexadecimal number', to)
   let value = 0
   for (let at = from; at < to; at++) {
     const digit = hexDigit(text.charCodeAt(at))
     if (digit === -1) throw parseError(line, from, 'a hexadecimal number', to)
     value = value * 16 + digit
   }
-  return value
+  return digits > hexDigitsExact ? Number(`0x${text.slice(from, to)}`) : value
 }
 
 /** What an ASCII character is worth as a hexadecimal digit, or -1. */

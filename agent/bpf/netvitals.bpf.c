@@ -30,6 +30,7 @@ struct sock {
 	struct sock_common __sk_common;
 };
 struct net_device {
+	int ifindex;
 	possible_net_t nd_net;
 };
 struct dst_ops {
@@ -210,23 +211,20 @@ struct drop_value {
 };
 COUNTING_MAP(dropped_packets_total, drop_key, drop_value);
 
-// The namespace the packet died in. The receiving socket knows it best. A socket on the packet itself is usually in
-// the same namespace, but a packet that crosses a veth pair keeps its sender's socket until the IP layer of the
-// receiving namespace takes it off: where socket and device disagree the device is right.
-static __always_inline struct netns netns_of_packet(const struct sk_buff *skb, const struct sock *receiver)
+// The namespace the packet died in. The receiving socket knows it best, then the device, then the socket the packet
+// bears: one that crosses a veth pair keeps its sender's until the IP layer of the receiving namespace takes it off.
+static __always_inline struct netns netns_of_packet(const struct sk_buff *skb, const struct sock *sk, const struct sock *receiver)
 {
 	struct netns netns = {};
-	const struct sock *sk = receiver ? receiver : skb->sk;
+	struct net_device *dev = skb->dev;
 	struct dst_entry *dst;
 
-	if (sk)
+	if (receiver)
+		return netns_of(receiver->__sk_common.skc_net.net);
+	if (dev)
+		netns = netns_of(dev->nd_net.net);
+	if (!netns.inode && sk)
 		netns = netns_of(sk->__sk_common.skc_net.net);
-	if (!receiver && skb->dev) {
-		struct netns of_device = netns_of(skb->dev->nd_net.net);
-
-		if (of_device.inode)
-			netns = of_device;
-	}
 	if (netns.inode)
 		return netns;
 	dst = route_of(skb);
@@ -260,32 +258,44 @@ static __always_inline enum protocol protocol_of(const struct sk_buff *skb, cons
 	return protocol_class(protocol);
 }
 
-// Is the packet's route one that delivers to this namespace? Yes too when it has none: it was not routed (yet, or any
-// more), and nothing says that it was to go on.
-static __always_inline int delivered_here(const struct sk_buff *skb, const unsigned char *header)
+enum route { ROUTE_NONE, ROUTE_LOCAL, ROUTE_ONWARD };
+
+static __always_inline enum route route_class(const struct sk_buff *skb, const unsigned char *header)
 {
 	struct dst_entry *dst = route_of(skb);
 	__u8 first = 0;
 
 	if (!dst)
-		return 1;
-	switch (BPF_CORE_READ(dst, ops, family)) { // not every route is an IP route: tunnels attach metadata in its place
+		return ROUTE_NONE;
+	switch (BPF_CORE_READ(dst, ops, family)) {
 	case AF_INET:
-		return !!(BPF_CORE_READ((struct rtable *)dst, rt_flags) & RTCF_LOCAL);
+		return BPF_CORE_READ((struct rtable *)dst, rt_flags) & RTCF_LOCAL ? ROUTE_LOCAL : ROUTE_ONWARD;
 	case AF_INET6:
 		if (BPF_CORE_READ((struct rt6_info *)dst, rt6i_flags) & (RTF_LOCAL | RTF_ANYCAST))
-			return 1;
-		bpf_probe_read_kernel(&first, 1, header + 24); // multicast routes have no flag, the destination has
-		return first == 0xff;
-	default:
-		return 1;
+			return ROUTE_LOCAL;
+		bpf_probe_read_kernel(&first, 1, header + 24); // routes of multicast have no flag: the destination tells
+		return first == 0xff ? ROUTE_LOCAL : ROUTE_ONWARD;
+	default: // what a tunnel noted about the packet is kept in the same place
+		return ROUTE_NONE;
 	}
 }
 
-// skb_iif is the device a packet was received by, set at the entrance of the receive path: 0 = sent from here, but for
-// the two places in front of that entrance.
-static __always_inline enum direction direction_of(const struct sk_buff *skb, __u32 reason, const unsigned char *header)
+// The packet has left the device it came by, for another of the same namespace.
+static __always_inline int changed_device(const struct sk_buff *skb)
 {
+	struct net_device *dev = skb->dev;
+
+	return dev && netns_of(dev->nd_net.net).inode && dev->ifindex != skb->skb_iif;
+}
+
+// skb_iif is the device a packet was received by, set at the entrance of the receive path: 0 means sent from here, but
+// for the two places in front of that entrance. Without a route the packet is not routed yet, or is in a socket's queue,
+// or is in the queue of the device it is to leave by.
+static __always_inline enum direction direction_of(const struct sk_buff *skb, const struct sock *receiver, __u32 reason,
+						   const unsigned char *header)
+{
+	if (receiver)
+		return DIRECTION_IN;
 	if (!skb->skb_iif) {
 		if (bpf_core_enum_value_exists(enum skb_drop_reason, SKB_DROP_REASON_CPU_BACKLOG) &&
 		    reason == bpf_core_enum_value(enum skb_drop_reason, SKB_DROP_REASON_CPU_BACKLOG))
@@ -295,17 +305,24 @@ static __always_inline enum direction direction_of(const struct sk_buff *skb, __
 			return DIRECTION_IN;
 		return DIRECTION_OUT;
 	}
-	return delivered_here(skb, header) ? DIRECTION_IN : DIRECTION_FORWARD;
+	switch (route_class(skb, header)) {
+	case ROUTE_LOCAL:
+		return DIRECTION_IN;
+	case ROUTE_ONWARD:
+		return DIRECTION_FORWARD;
+	default:
+		return changed_device(skb) ? DIRECTION_FORWARD : DIRECTION_IN;
+	}
 }
 
 // Messages between processes are in the same structure as packets and are freed by the same function.
-static __always_inline int is_packet(const struct sk_buff *skb)
+static __always_inline int is_packet(const struct sk_buff *skb, const struct sock *sk)
 {
 	__u16 family;
 
-	if (skb->protocol || !skb->sk)
+	if (skb->protocol || !sk)
 		return 1;
-	family = skb->sk->__sk_common.skc_family;
+	family = sk->__sk_common.skc_family;
 	return family != AF_UNIX && family != AF_NETLINK;
 }
 
@@ -313,24 +330,24 @@ SEC("tp_btf/kfree_skb")
 int dropped_packets(__u64 *ctx)
 {
 	const struct sk_buff *skb = (void *)ctx[0];
-	const struct sock *receiver = 0;
-	const unsigned char *header = skb->head + skb->network_header;
-	const struct drop_value zero = {};
-	struct drop_key key = { .reason = REASON_UNKNOWN };
-	struct drop_value *value;
+	const struct sock *sk = skb->sk, *receiver = 0;
+	const unsigned char *header = skb->data;
+	struct drop_value zero = {}, *value;
+	struct drop_key key = {};
 	__u16 segments = 0;
 
-	if (!is_packet(skb))
+	if (!is_packet(skb, sk))
 		return 0;
-	if (!skb->network_header) // not reached yet: data is all there is
-		header = skb->data;
+	if (skb->network_header) // else nobody has looked for it yet: data is all there is
+		header = skb->head + skb->network_header;
+	key.reason = REASON_UNKNOWN;
 	if (bpf_core_field_exists(struct trace_event_raw_kfree_skb, reason))
 		key.reason = (__u32)ctx[2];
 	if (bpf_core_field_exists(struct trace_event_raw_kfree_skb, rx_sk))
 		receiver = (void *)ctx[3];
-	key.netns = netns_of_packet(skb, receiver);
+	key.netns = netns_of_packet(skb, sk, receiver);
 	key.protocol = protocol_of(skb, header);
-	key.direction = direction_of(skb, key.reason, header);
+	key.direction = direction_of(skb, receiver, key.reason, header);
 	value = counter(&dropped_packets_total, &key, &zero);
 	if (!value) {
 		count_lost(LOST_DROPPED_PACKETS);
@@ -357,18 +374,20 @@ int tasks(struct bpf_iter__task *ctx)
 	struct task_struct *task = ctx->task;
 	struct task_struct *reader = (void *)bpf_get_current_task();
 	struct task_record record = {};
+	struct nsproxy *nsproxy;
 	struct pid *pid;
 	struct net *net;
 	__u32 level;
 
-	if (!task || task->pid != task->tgid || !task->nsproxy)
+	if (!task || task->pid != task->tgid)
 		return 0;
+	nsproxy = task->nsproxy;
 	pid = task->thread_pid;
-	level = BPF_CORE_READ(reader, thread_pid, level);
-	if (!pid || level > pid->level)
+	if (!nsproxy || !pid) // it is ending
 		return 0;
-	bpf_probe_read_kernel(&record.pid, sizeof(record.pid), (void *)&pid->numbers[0].nr + level * bpf_core_type_size(struct upid));
-	net = task->nsproxy->net_ns;
+	level = BPF_CORE_READ(reader, thread_pid, level);
+	bpf_core_read(&record.pid, sizeof(record.pid), &pid->numbers[level].nr);
+	net = nsproxy->net_ns;
 	record.netns_inode = net->ns.inum;
 	if (bpf_core_field_exists(net->net_cookie))
 		record.netns_cookie = net->net_cookie;

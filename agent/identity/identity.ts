@@ -1,4 +1,5 @@
-import type { Namespaces, NetworkNamespace } from '../host/namespaces.ts'
+import type { Host } from '../host/host.ts'
+import type { NetworkNamespace } from '../host/namespaces.ts'
 import { limits } from '../limits.ts'
 import { cleanLabelValue } from '../metrics/label-text.ts'
 import type { Subject } from '../sources/source.ts'
@@ -31,7 +32,8 @@ interface MutableRow extends Row {
 }
 
 /** Names network namespaces on a host without Kubernetes: the agent's own is the host, files under /run/netns go by their name. */
-export function createIdentity(namespaces: Namespaces): Identity {
+export function createIdentity(host: Pick<Host, 'namespaces' | 'refresh'>): Identity {
+  const { namespaces } = host
   const rowOf = new Map<NetworkNamespace, MutableRow>()
   let nextId = 0
   let complete = false
@@ -51,6 +53,7 @@ export function createIdentity(namespaces: Namespaces): Identity {
 
   return {
     refresh(nowMs) {
+      host.refresh()
       const present = new Set([namespaces.host, ...namespaces.list()])
       for (const [netns, row] of rowOf) {
         if (present.has(netns)) row.departedAtMs = undefined

@@ -35,7 +35,10 @@ export const labels = {
   state: { values: tcpStates, help: 'TCP state' },
   port: { max: 65, help: 'local port of a listener; `other` beyond the limit' },
   source: { max: 32, help: 'source of the agent, named as its file' },
-  kind: { values: lossKinds, help: 'what was lost: `map_full` event whose key did not fit, `recursion` event inside an event, `destinations_full` socket whose destination did not fit' },
+  kind: {
+    values: lossKinds,
+    help: 'what was lost: `map_full` event whose key did not fit, `recursion` event inside an event, `destinations_full` socket whose destination did not fit',
+  },
   code: { max: 16, help: 'HTTP status code' },
   version: { max: 1, help: 'version of netvitals' },
   runtime: { max: 1, help: 'version of Node.js' },

@@ -1,5 +1,5 @@
 import { catalogue, definitionOf, type MetricName, metricNames } from './catalogue.ts'
-import { countLabelValues, labels, type LabelName } from './labels.ts'
+import { countLabelValues, type LabelName, labels } from './labels.ts'
 
 /** The most series a metric may have for one row (scope pod) or in all (scope node). */
 export function countSeriesMax(name: MetricName): number {

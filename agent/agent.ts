@@ -1,0 +1,118 @@
+import fs from 'node:fs'
+import os from 'node:os'
+import { type CheckReport, createReport, type Node } from './check.ts'
+import { type Config, defaultSocket, readVersion } from './config.ts'
+import { ConfigError } from './config-file.ts'
+import { createHistory } from './history.ts'
+import { createHost } from './host/host.ts'
+import { createSecurity } from './http/security.ts'
+import { createHttpServer, type HttpServer } from './http/server.ts'
+import { ListenError } from './http/socket.ts'
+import { createIdentity } from './identity/identity.ts'
+import type { Log } from './log.ts'
+import { createSelf, type Self } from './metrics/self.ts'
+import type { Snapshot } from './metrics/snapshot.ts'
+import { createSeriesStore } from './series.ts'
+import { createSources } from './sources/index.ts'
+import type { Source } from './sources/source.ts'
+import { createSweep, type Sweep } from './sweep.ts'
+
+/** Where a running agent answers. */
+export interface Endpoints {
+  readonly url: string
+  readonly socket: { readonly file: string } | { readonly missing: string }
+}
+
+export interface Agent {
+  readonly sweep: Sweep
+  readonly self: Self
+  /** Takes the long-lived things that sources need: from now on events are counted. */
+  start(): Promise<void>
+  /** Of the newest sweep, or a new one. */
+  check(): Promise<CheckReport>
+  /** Answers HTTP, starts, and sweeps from now on even if nobody asks. @throws ConfigError, ListenError */
+  serve(): Promise<Endpoints>
+  /** Ends all that was begun; answers under way come first. */
+  stop(): Promise<void>
+}
+
+/** Builds everything and wires it. @throws ConfigError */
+export async function createAgent(config: Config, log: Log): Promise<Agent> {
+  const { root } = config
+  if (!fs.existsSync(root)) throw new ConfigError(`--root ${root}: there is no such directory`)
+  const version = readVersion()
+  const off = config['sources.off']
+  const host = await createHost({ root, tracer: root === '/' && !off.includes('trace-drops'), log })
+  const sources = switchOff(createSources(host), off)
+  const history = createHistory()
+  const self = createSelf()
+  const identity = createIdentity(host)
+  const sweep = createSweep({ sources, identity, store: createSeriesStore(history), history, self, log })
+  const machine = await host.machine()
+  const node: Node = { name: root === '/' ? os.hostname() : root, ...machine }
+  self.set('netvitals_build_info', { version, runtime: process.version }, 1)
+  self.set('netvitals_node_info', { ...machine }, 1)
+
+  const stopped = new AbortController()
+  let http: HttpServer | undefined
+  const report = (snapshot: Snapshot): CheckReport => createReport({ version, node, sources, off }, snapshot)
+
+  /** One that cannot start says why when it is asked for its values. */
+  async function startSource(source: Source): Promise<void> {
+    try {
+      await source.start?.(stopped.signal)
+    } catch (error) {
+      log.info({ source: source.name, reason: (error as Error).message }, 'source did not start')
+    }
+  }
+
+  async function start(): Promise<void> {
+    await host.start()
+    await Promise.all(sources.map(startSource))
+  }
+
+  async function listenOnSocket(server: HttpServer, file: string): Promise<Endpoints['socket']> {
+    if (file === '') return { missing: 'switched off' }
+    try {
+      await server.listenOnSocket(file)
+      return { file }
+    } catch (error) {
+      const isWithoutPrivileges = error instanceof ListenError && error.cause !== undefined && file === defaultSocket
+      if (!isWithoutPrivileges) throw error
+      log.info({ reason: error.message }, 'no socket for commands on this machine')
+      return { missing: error.message }
+    }
+  }
+
+  return {
+    sweep,
+    self,
+    start,
+    check: async () => report(await sweep.take()),
+    async serve() {
+      const security = createSecurity(config['web.config.file'], log)
+      const zeroWindow = config['web.new-series-zero-seconds']
+      http = createHttpServer({ sweep, history, self, report, zeroWindow, log, now: () => performance.now() }, security)
+      const url = await http.listen(config['web.listen-address'])
+      const socket = await listenOnSocket(http, config['web.socket'])
+      await start()
+      await sweep.take()
+      sweep.start()
+      return { url, socket }
+    },
+    async stop() {
+      await http?.stop()
+      await sweep.stop()
+      stopped.abort(new Error('the agent stops'))
+      const ends = await Promise.allSettled([...sources.map((source) => source.stop?.()), host.stop()])
+      for (const end of ends) if (end.status === 'rejected') log.warn({ reason: String(end.reason) }, 'did not stop well')
+    },
+  }
+}
+
+function switchOff(sources: readonly Source[], off: readonly string[]): readonly Source[] {
+  const names = sources.map(({ name }) => name)
+  const unknown = off.find((name) => !names.includes(name))
+  if (unknown !== undefined) throw new ConfigError(`sources.off: ${unknown} is no source; there are ${names.join(', ')}`)
+  return sources.filter(({ name }) => !off.includes(name))
+}

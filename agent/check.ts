@@ -1,0 +1,85 @@
+import type { Machine } from './host/machine.ts'
+import { definitionOf } from './metrics/catalogue.ts'
+import type { Outcome, Snapshot } from './metrics/snapshot.ts'
+import type { Need, Source } from './sources/source.ts'
+
+export interface CheckedMetric {
+  readonly name: string
+  readonly help: string
+  readonly outcome: Outcome
+  readonly reason?: string
+}
+
+export interface CheckedSource {
+  readonly name: string
+  readonly outcome: Outcome
+  readonly reason?: string
+  readonly durationSeconds: number
+  readonly needs: readonly Need[]
+  /** All it can write; what is absent would be gained. */
+  readonly metrics: readonly CheckedMetric[]
+  /** Subjects that could not be read, and why; their last values are held. */
+  readonly skipped: readonly { readonly subject: string; readonly reason: string }[]
+}
+
+export interface Node extends Machine {
+  readonly name: string
+}
+
+/** What this machine can give, what it cannot, and why. Printed by `netvitals check`, answered at /api/v1/check. */
+export interface CheckReport {
+  readonly schemaVersion: 1
+  readonly version: string
+  readonly node: Node
+  /** `failed` if a source failed, else `absent` if anything is absent. */
+  readonly outcome: Outcome
+  readonly sources: readonly CheckedSource[]
+  /** Sources that are switched off. */
+  readonly off: readonly string[]
+}
+
+export interface CheckSubject {
+  readonly version: string
+  readonly node: Node
+  readonly sources: readonly Source[]
+  readonly off: readonly string[]
+}
+
+export function createReport({ version, node, sources, off }: CheckSubject, snapshot: Snapshot): CheckReport {
+  const checked = sources.map((source): CheckedSource => {
+    const report = snapshot.sources.find(({ name }) => name === source.name)
+    const outcome = report?.outcome ?? 'absent'
+    const reason = report === undefined ? 'not asked yet' : report.reason
+    return {
+      name: source.name,
+      outcome,
+      ...(reason !== undefined && { reason }),
+      durationSeconds: (report?.durationMs ?? 0) / 1000,
+      needs: source.needs,
+      metrics: source.writes.map((name): CheckedMetric => {
+        const { help } = definitionOf(name)
+        const absence = report?.absent.get(name)
+        if (absence !== undefined) return { name, help, outcome: 'absent', reason: absence }
+        return { name, help, outcome, ...(outcome !== 'ok' && reason !== undefined && { reason }) }
+      }),
+      skipped: [...(report?.skipped ?? [])].map(([subject, why]) => ({ subject, reason: why })),
+    }
+  })
+  return { schemaVersion: 1, version, node, outcome: worst(checked), sources: checked, off }
+}
+
+function worst(sources: readonly CheckedSource[]): Outcome {
+  if (sources.some(({ outcome }) => outcome === 'failed')) return 'failed'
+  return sources.some(({ metrics }) => metrics.some(({ outcome }) => outcome !== 'ok')) ? 'absent' : 'ok'
+}
+
+/** Of the names asked for, those this machine does not give, and why. */
+export function findMissing(report: CheckReport, required: readonly string[]): readonly { name: string; reason: string }[] {
+  const known = report.sources.flatMap((source) => [source, ...source.metrics])
+  return required.flatMap((name) => {
+    if (report.off.includes(name)) return [{ name, reason: 'switched off' }]
+    const found = known.find((one) => one.name === name)
+    if (found === undefined) return [{ name, reason: 'there is no such source or metric' }]
+    return found.outcome === 'ok' ? [] : [{ name, reason: found.reason ?? found.outcome }]
+  })
+}

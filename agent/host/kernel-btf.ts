@@ -1,0 +1,60 @@
+import type { Address, Libbpf } from './libbpf.ts'
+
+const kinds = { struct: 4, enum: 6, typedef: 8, enum64: 19 } as const
+/** struct btf_type: name_off, info, size or type; an enum's values follow it, as struct btf_enum or btf_enum64. */
+const typeSizeBytes = 12
+
+/** The running kernel's own description of its types: what it has, and what it calls its numbers. Takes 7 MB until closed. */
+export class KernelBtf {
+  readonly #libbpf: Libbpf
+  readonly #btf: Address
+
+  private constructor(libbpf: Libbpf, btf: Address) {
+    this.#libbpf = libbpf
+    this.#btf = btf
+  }
+
+  /** undefined: this kernel has none. */
+  static open(libbpf: Libbpf): KernelBtf | undefined {
+    const btf = libbpf.loadVmlinuxBtf()
+    return btf === null ? undefined : new KernelBtf(libbpf, btf)
+  }
+
+  /** undefined: the module is not loaded, or built in, or has no BTF. To be closed before this one. */
+  openModule(module: string): KernelBtf | undefined {
+    const btf = this.#libbpf.loadModuleBtf(module, this.#btf)
+    return btf === null ? undefined : new KernelBtf(this.#libbpf, btf)
+  }
+
+  hasTracepoint(name: string): boolean {
+    return this.#find(`btf_trace_${name}`, kinds.typedef) !== null
+  }
+
+  hasStruct(name: string): boolean {
+    return this.#find(name, kinds.struct) !== null
+  }
+
+  /** Values as unsigned 32-bit numbers. Empty: this kernel has no such enum. */
+  readEnum(name: string): Map<number, string> {
+    const names = new Map<number, string>()
+    const small = this.#find(name, kinds.enum)
+    const type = small ?? this.#find(name, kinds.enum64)
+    if (type === null) return names
+    const stride = small === null ? 12 : 8
+    const count = this.#libbpf.view(type, typeSizeBytes).getUint32(4, true) & 0xffff
+    const view = this.#libbpf.view(type, typeSizeBytes + count * stride)
+    for (let at = typeSizeBytes; at < view.byteLength; at += stride) {
+      names.set(view.getUint32(at + 4, true), this.#libbpf.stringByOffset(this.#btf, view.getUint32(at, true)))
+    }
+    return names
+  }
+
+  close(): void {
+    this.#libbpf.freeBtf(this.#btf)
+  }
+
+  #find(name: string, kind: number): Address {
+    const id = this.#libbpf.findByNameKind(this.#btf, name, kind)
+    return id > 0 ? this.#libbpf.typeById(this.#btf, id) : null
+  }
+}

@@ -1,0 +1,340 @@
+import fs from 'node:fs'
+import path from 'node:path'
+import { limits } from '../limits.ts'
+import { Unreadable } from './files.ts'
+import type { LoadedLibc } from './libc.ts'
+import { createDoor } from './setns.ts'
+
+const minted: unique symbol = Symbol('minted')
+
+/**
+ * A network namespace, minted only here: one object for as long as the namespace lives. Inodes are used again at once:
+ * the cookie tells twins apart. Without privileges the inode is unreadable and the process is all we have.
+ */
+export interface NetworkNamespace {
+  /** A process seen inside; it may have ended. */
+  readonly pid?: number
+  readonly inode?: number
+  /** The kernel's net_cookie, which is never used again (Linux 5.14). Keys of the tracer have its low 32 bits. */
+  readonly cookie?: number
+  /** Its file in /run/netns. */
+  readonly name?: string
+  readonly [minted]: true
+}
+
+/** A process and where it is, as the tracer sees it. */
+export interface Task {
+  readonly pid: number
+  readonly inode: number
+  /** In full or its low 32 bits; 0: this kernel has none. */
+  readonly cookie: number
+}
+
+export interface DepartedNamespace {
+  readonly netns: NetworkNamespace
+  /** By performance.now(). */
+  readonly departedAtMs: number
+}
+
+export interface Namespaces {
+  /** The agent's own. */
+  readonly host: NetworkNamespace
+  /** Looks at /run/netns for what came and went. */
+  refresh(): void
+  /** Named namespaces, without the host's. */
+  list(): readonly NetworkNamespace[]
+  /** How many found no place in the list at the last refresh. */
+  unlisted(): number
+  /** Those that went within the departure time. */
+  departed(): readonly DepartedNamespace[]
+  /** The namespace of a tracer's key, present or departed, with a name or without. */
+  find(inode: number, cookie32: number): NetworkNamespace | undefined
+  /** Learns processes and cookies from a list of all tasks, for where neither /proc nor setns would tell. */
+  adoptTasks(tasks: Iterable<Task>): void
+  /** A process that is inside now. */
+  processOf(netns: NetworkNamespace): number | undefined
+  /** Why it can be read neither through a process nor from inside, in words; undefined: it can. */
+  whyUnreadable(netns: NetworkNamespace): string | undefined
+  /**
+   * Runs `fn` inside the namespace, on this thread. What it opens belongs to the namespace wherever it is used later;
+   * keep nothing open, because an open socket or file keeps a deleted namespace and its devices alive. `fn` must not wait.
+   *
+   * Throws Unreadable if the namespace is gone or cannot be entered.
+   */
+  enter<T>(netns: NetworkNamespace, fn: Synchronous<T>): T
+}
+
+type Synchronous<T> = (() => T) & (T extends PromiseLike<unknown> ? never : unknown)
+
+interface Known {
+  readonly netns: { -readonly [K in keyof NetworkNamespace]: NetworkNamespace[K] }
+  /** When the kernel made the file in /run/netns: tells twins apart where no cookie can be had. */
+  madeAtMs?: number
+  whyNotEntered?: string | undefined
+  /** Of a file in /proc that all processes of a namespace share, for where ns/net cannot be read. */
+  procInode?: number | undefined
+  departedAtMs?: number
+}
+
+const folder = '/run/netns'
+/** Their pods' names are the container runtime's to tell. */
+const runtimePrefix = 'cni-'
+const nsfsMagic = 0x6e736673
+
+/** The low 32 bits of a cookie, as the tracer's keys have them. */
+export const toCookie32 = (cookie: number): number => cookie >>> 0
+
+export function createNamespaces({ root, libc }: { readonly root: string; readonly libc: LoadedLibc }): Namespaces {
+  const isLive = path.resolve(root) === '/'
+  const door = createDoor(libc)
+  const host = isLive ? mint(undefined, statInode('/proc/thread-self/ns/net'), door.readCookie()) : mint()
+
+  let named: Known[] = []
+  let nameless: Known[] = []
+  let departed: Known[] = []
+  /** Of all three. */
+  const byInode = new Map<number | undefined, Known[]>()
+  let unlisted = 0
+
+  function refresh(): void {
+    unlisted = 0
+    const next: Known[] = []
+    const seen = new Set([host.inode])
+    for (const name of isLive ? listNames() : []) {
+      const candidate = inspect(name)
+      if (candidate === undefined || seen.has(candidate.netns.inode)) continue // not a namespace, or a second name of one
+      if (next.length === limits.namespaces) {
+        unlisted++
+        continue
+      }
+      seen.add(candidate.netns.inode)
+      next.push(recognise(candidate))
+    }
+    update(next, nameless)
+  }
+
+  /** Known names first: they keep their place when there are too many, and when their namespace gets a second name. */
+  function* listNames(): Generator<string> {
+    const known = new Set(named.map(({ netns }) => netns.name ?? ''))
+    yield* known
+    let directory: fs.Dir
+    try {
+      directory = fs.opendirSync(folder)
+    } catch {
+      return // no named namespaces yet, or none for our eyes
+    }
+    try {
+      for (let entry = directory.readSync(); entry !== null; entry = directory.readSync()) {
+        if (!entry.name.startsWith(runtimePrefix) && !known.has(entry.name)) yield entry.name
+      }
+    } finally {
+      directory.closeSync()
+    }
+  }
+
+  /** What a name stands for now; undefined: no network namespace. */
+  function inspect(name: string): Known | undefined {
+    const file = path.join(folder, name)
+    let fd: number | undefined
+    try {
+      if (fs.statfsSync(file).type !== nsfsMagic) return undefined // before it is opened: it could be anything
+      fd = openNamespace(file)
+      const { ino, ctimeMs } = fs.fstatSync(fd)
+      const known: Known = { netns: mint(name, ino), madeAtMs: ctimeMs }
+      return learnCookie(known, fd) ? known : undefined
+    } catch (error) {
+      if (hasCode(error)) return undefined // went away meanwhile
+      throw error
+    } finally {
+      if (fd !== undefined) fs.closeSync(fd)
+    }
+  }
+
+  /** False: it is a namespace of another kind. */
+  function learnCookie(known: Known, fd: number): boolean {
+    try {
+      setCookie(known, door.visit(describe(known.netns), fd, door.readCookie))
+    } catch (error) {
+      if (!(error instanceof Unreadable)) throw error
+      if (error.code === 'EINVAL') return false
+      known.whyNotEntered = error.message
+    }
+    return true
+  }
+
+  /** The same namespace as one known, or one that had gone, or a new one. */
+  function recognise(candidate: Known): Known {
+    const { name, inode, cookie } = candidate.netns
+    const known = byInode.get(inode)?.find(({ netns, madeAtMs }) => {
+      if (netns.name !== name) return false
+      return netns.cookie === undefined || cookie === undefined
+        ? madeAtMs === candidate.madeAtMs
+        : toCookie32(netns.cookie) === toCookie32(cookie)
+    })
+    if (known === undefined) return candidate
+    known.whyNotEntered = candidate.whyNotEntered
+    setCookie(known, cookie)
+    return known
+  }
+
+  function adoptTasks(tasks: Iterable<Task>): void {
+    const chosen = new Map<string, Task>()
+    const chosenBefore = new Set([...named, ...nameless].map(({ netns }) => netns.pid))
+    for (const task of tasks) {
+      const key = `${task.inode} ${toCookie32(task.cookie)}`
+      if (task.inode === host.inode) continue
+      if (chosen.has(key) ? chosenBefore.has(task.pid) : chosen.size < 2 * limits.namespaces) chosen.set(key, task)
+    }
+    const next: Known[] = []
+    for (const task of chosen.values()) {
+      const fitting = byInode.get(task.inode)?.filter(({ netns }) => hasCookie(netns, toCookie32(task.cookie))) ?? []
+      const withName = fitting.find((known) => known.netns.name !== undefined && known.departedAtMs === undefined)
+      const known = withName ?? fitting.find(({ netns }) => netns.name === undefined) ?? { netns: mint(undefined, task.inode) }
+      adopt(known, task)
+      if (known !== withName && next.length < limits.namespaces) next.push(known)
+    }
+    update(named, next)
+  }
+
+  function adopt(known: Known, { pid, cookie }: Task): void {
+    if (known.netns.cookie === undefined && cookie !== 0) setCookie(known, cookie)
+    if (known.netns.pid === pid) return
+    known.netns.pid = pid
+    known.procInode = statInode(`/proc/${pid}/net/dev`)
+  }
+
+  function update(nextNamed: Known[], nextNameless: Known[]): void {
+    const nowMs = performance.now()
+    const present = new Set([...nextNamed, ...nextNameless])
+    for (const known of present) delete known.departedAtMs
+    for (const known of [...named, ...nameless]) if (!present.has(known)) departed.push(known)
+    departed = departed.filter((known) => !present.has(known) && nowMs - (known.departedAtMs ??= nowMs) <= limits.departureMs)
+    departed = departed.slice(-limits.namespaces)
+    named = nextNamed
+    nameless = nextNameless
+    byInode.clear()
+    for (const known of [...present, ...departed]) {
+      const twins = byInode.get(known.netns.inode)
+      if (twins === undefined) byInode.set(known.netns.inode, [known])
+      else twins.push(known)
+    }
+  }
+
+  function find(inode: number, cookie32: number): NetworkNamespace | undefined {
+    if (inode === host.inode && hasCookie(host, cookie32)) return host
+    const fitting = byInode.get(inode)?.filter(({ netns }) => hasCookie(netns, cookie32)) ?? []
+    const sure = fitting.find(({ netns }) => netns.cookie !== undefined)
+    return (sure ?? fitting[0])?.netns
+  }
+
+  function lookUp(netns: NetworkNamespace): Known | undefined {
+    return byInode.get(netns.inode)?.find((known) => known.netns === netns)
+  }
+
+  function processOf(netns: NetworkNamespace): number | undefined {
+    const { pid, inode } = netns
+    if (pid === undefined) return undefined
+    try {
+      return fs.statSync(`/proc/${pid}/ns/net`).ino === inode ? pid : undefined
+    } catch (error) {
+      const procInode = hasCode(error, 'EACCES', 'EPERM') ? lookUp(netns)?.procInode : undefined
+      return procInode !== undefined && statInode(`/proc/${pid}/net/dev`) === procInode ? pid : undefined
+    }
+  }
+
+  function whyUnreadable(netns: NetworkNamespace): string | undefined {
+    if (netns === host || processOf(netns) !== undefined) return undefined
+    const known = lookUp(netns)
+    if (known === undefined || known.departedAtMs !== undefined) return `${describe(netns)}: is gone`
+    return netns.name === undefined ? `${describe(netns)}: its process has ended` : known.whyNotEntered
+  }
+
+  function enter<T>(netns: NetworkNamespace, fn: () => T): T {
+    if (netns === host) return fn()
+    const what = describe(netns)
+    const fd = openKnown(netns)
+    try {
+      return door.visit(what, fd, () => {
+        // A name is given to a new namespace, with the old one's inode, in a moment.
+        if (netns.cookie !== undefined && !hasCookie(netns, toCookie32(door.readCookie() ?? 0)))
+          throw new Unreadable(what, 'is gone')
+        return fn()
+      })
+    } finally {
+      fs.closeSync(fd)
+    }
+  }
+
+  function openKnown(netns: NetworkNamespace): number {
+    const what = describe(netns)
+    const pid = netns.name === undefined ? processOf(netns) : undefined
+    if (netns.name === undefined && pid === undefined) throw new Unreadable(what, 'its process has ended')
+    let fd: number
+    try {
+      fd = openNamespace(netns.name === undefined ? `/proc/${pid}/ns/net` : path.join(folder, netns.name))
+    } catch (error) {
+      if (hasCode(error, 'EACCES', 'EPERM')) throw new Unreadable(what, 'opening it needs CAP_SYS_PTRACE', 'EACCES')
+      if (hasCode(error)) throw new Unreadable(what, 'is gone')
+      throw error
+    }
+    if (fs.fstatSync(fd).ino === netns.inode) return fd
+    fs.closeSync(fd)
+    throw new Unreadable(what, 'is gone')
+  }
+
+  return {
+    host,
+    refresh,
+    list: () => named.map(({ netns }) => netns),
+    unlisted: () => unlisted,
+    departed() {
+      update(named, nameless)
+      return departed.map(({ netns, departedAtMs = 0 }) => ({ netns, departedAtMs }))
+    },
+    find,
+    adoptTasks,
+    processOf,
+    whyUnreadable,
+    enter,
+  }
+}
+
+function mint(name?: string, inode?: number, cookie?: number): NetworkNamespace {
+  return {
+    ...(name !== undefined && { name }),
+    ...(inode !== undefined && { inode }),
+    ...(cookie !== undefined && { cookie }),
+    [minted]: true,
+  }
+}
+
+/** 0: the key comes from a kernel without cookies. */
+function hasCookie({ cookie }: NetworkNamespace, cookie32: number): boolean {
+  return cookie32 === 0 || cookie === undefined || toCookie32(cookie) === cookie32
+}
+
+function setCookie({ netns }: Known, cookie: number | undefined): void {
+  if (cookie !== undefined) netns.cookie = cookie
+}
+
+function describe({ name, pid }: NetworkNamespace): string {
+  return name === undefined ? `the network namespace of process ${pid}` : `network namespace ${name}`
+}
+
+function openNamespace(file: string): number {
+  return fs.openSync(file, fs.constants.O_RDONLY | fs.constants.O_NONBLOCK)
+}
+
+function statInode(file: string): number | undefined {
+  try {
+    return fs.statSync(file).ino
+  } catch {
+    return undefined
+  }
+}
+
+/** An error of a system call: of these, or any. */
+function hasCode(error: unknown, ...codes: string[]): boolean {
+  if (!(error instanceof Error) || !('code' in error) || !('syscall' in error)) return false
+  return codes.length === 0 || codes.includes(String(error.code))
+}

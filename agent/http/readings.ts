@@ -1,0 +1,66 @@
+import type { History } from '../history.ts'
+import type { MetricName } from '../metrics/catalogue.ts'
+import type { Series, Snapshot } from '../metrics/snapshot.ts'
+
+/** One series as the page needs it. */
+export interface Reading {
+  readonly labels: Readonly<Record<string, string>>
+  /** What people call the row: `host`, `shop/frontend`, or the name of a network namespace. */
+  readonly row: string
+  readonly value: number
+  /** How much a counter grew in the time of `grownSeconds`; undefined: not known yet. */
+  readonly grown: number | undefined
+}
+
+/** The time the page looks back. */
+export const grownSeconds = 300
+
+/** The series of a metric in the newest snapshot. */
+export function createReader(snapshot: Snapshot, history: Pick<History, 'increase'>): (name: MetricName) => readonly Reading[] {
+  const families = new Map(snapshot.families.map((family) => [family.name, family.series]))
+
+  function grow(series: Series): number | undefined {
+    const age = (snapshot.takenAtMs - series.bornAtMs) / 1000
+    // The history begins with its first value, which is the very burst that a new counter was born of.
+    if (series.bornFromZero && age <= grownSeconds && typeof series.value === 'number') return series.value
+    return history.increase(series, grownSeconds)?.amount
+  }
+
+  return (name) =>
+    (families.get(name) ?? []).map((series) => {
+      const labels = parseLabels(series.labels)
+      return {
+        labels,
+        row: nameRow(labels),
+        value: typeof series.value === 'number' ? series.value : Number.NaN,
+        grown: grow(series),
+      }
+    })
+}
+
+/** Of the text of a series: `a="b",c="d"`. */
+export function parseLabels(text: string): Record<string, string> {
+  const labels: Record<string, string> = {}
+  for (const [, name = '', value = ''] of text.matchAll(/(\w+)="((?:[^"\\]|\\.)*)"/gs))
+    labels[name] = value.replaceAll(/\\(.)/gs, (_escape, character: string) => (character === 'n' ? '\n' : character))
+  return labels
+}
+
+function nameRow({ namespace, pod }: Readonly<Record<string, string>>): string {
+  if (!namespace && !pod) return 'host'
+  return namespace === '@netns' ? `netns ${pod}` : `${namespace}/${pod}`
+}
+
+/** Sums what belongs together, in the order it came. */
+export function sumBy(
+  readings: readonly Reading[],
+  keyOf: (reading: Reading) => string,
+  of: 'value' | 'grown',
+): Map<string, number> {
+  const sums = new Map<string, number>()
+  for (const reading of readings) {
+    const key = keyOf(reading)
+    sums.set(key, (sums.get(key) ?? 0) + (reading[of] ?? 0))
+  }
+  return sums
+}

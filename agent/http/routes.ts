@@ -1,0 +1,165 @@
+import type http from 'node:http'
+import os from 'node:os'
+import { promisify } from 'node:util'
+import zlib from 'node:zlib'
+import { type FastifyInstance, type FastifyReply, fastify } from 'fastify'
+import type { CheckReport } from '../check.ts'
+import type { History } from '../history.ts'
+import { limits } from '../limits.ts'
+import type { Log } from '../log.ts'
+import { contentTypes, negotiateFormat, renderExposition } from '../metrics/render.ts'
+import type { Self } from '../metrics/self.ts'
+import type { Snapshot } from '../metrics/snapshot.ts'
+import type { Sweep } from '../sweep.ts'
+import { acceptsGzip } from './encoding.ts'
+import { renderPage } from './page.ts'
+import { createScrapers, isScraper, type ZeroWindow } from './scrapers.ts'
+import type { Security } from './security.ts'
+import { isSchemaKnown, schemaHeader } from './socket.ts'
+
+export interface HttpParts {
+  readonly sweep: Pick<Sweep, 'take' | 'latest'>
+  readonly history: Pick<History, 'increase'>
+  readonly self: Pick<Self, 'add' | 'families'>
+  readonly report: (snapshot: Snapshot) => CheckReport
+  readonly zeroWindow: ZeroWindow
+  readonly log: Log
+  /** Monotonic, in milliseconds; the clock of the sweep. */
+  readonly now: () => number
+}
+
+/** What stands between a client and the routes; the local socket has none. */
+export type Guard = Pick<Security, 'judge' | 'challenges' | 'admits' | 'headers'>
+export type CreateServer = (options: http.ServerOptions, listener: http.RequestListener) => http.Server
+
+export interface Routes {
+  readonly app: FastifyInstance
+  /** From now on not ready, and every answer is the last on its connection. */
+  stop(): void
+}
+
+const serverOptions: http.ServerOptions = {
+  maxHeaderSize: limits.requestHeaderBytes,
+  headersTimeout: limits.requestMs,
+  requestTimeout: limits.requestMs,
+  connectionsCheckingInterval: 1000,
+  keepAliveTimeout: limits.keepAliveMs,
+}
+
+const gzip = promisify(zlib.gzip)
+/** For the kubelet, which has no password. */
+const open = new Set(['/healthz', '/readyz'])
+
+export function createRoutes(parts: HttpParts, createServer: CreateServer, guard?: Guard): Routes {
+  const { sweep, history, self, log, now } = parts
+  const scraperOf = createScrapers(parts.zeroWindow)
+  let stopping = false
+  let expositions = 0
+
+  const app = fastify({
+    bodyLimit: limits.requestBodyBytes,
+    serverFactory: (handler) => {
+      const server = createServer(serverOptions, handler)
+      server.maxConnections = limits.connections
+      server.timeout = limits.stalledMs
+      return server
+    },
+  })
+
+  app.addHook('onRequest', async (request, reply) => {
+    const { method, url, headers } = request
+    const path = url.split('?', 1)[0] ?? ''
+    if (method !== 'GET' && method !== 'HEAD') {
+      reply.header('Connection', 'close') // whatever it sends along is not read
+      const isKnown = app.hasRoute({ method: 'GET', url: path })
+      return isKnown ? sendText(reply.header('Allow', 'GET, HEAD'), 405, 'only GET and HEAD') : sendText(reply, 404, 'not found')
+    }
+    if (guard === undefined || open.has(path)) return
+    if (!guard.admits()) return sendText(reply, 429, 'too many requests: rate_limit')
+    const verdict = await guard.judge(headers.authorization)
+    if (verdict === 'busy') return sendText(reply.header('Retry-After', '1'), 503, 'too many passwords to check at once')
+    if (verdict === 'refused') {
+      reply.header('WWW-Authenticate', [...guard.challenges()])
+      return sendText(reply, 401, 'unauthorized')
+    }
+  })
+
+  app.addHook('onSend', async (_request, reply) => {
+    if (!reply.hasHeader('Cache-Control')) reply.header('Cache-Control', 'no-store')
+    reply.header('X-Content-Type-Options', 'nosniff')
+    for (const [name, value] of Object.entries(guard?.headers() ?? {})) reply.header(name, value)
+    if (stopping) reply.header('Connection', 'close')
+  })
+
+  app.addHook('onResponse', async (_request, reply) => {
+    self.add('netvitals_http_requests_total', { code: String(reply.statusCode) }, 1)
+  })
+
+  app.setNotFoundHandler((_request, reply) => sendText(reply, 404, 'not found'))
+  app.setErrorHandler((error, request, reply) => {
+    const status = (error as { statusCode?: number }).statusCode ?? 500
+    if (status < 500) return sendText(reply, status, 'bad request')
+    log.error({ path: request.url, reason: (error as Error).message }, 'request failed')
+    return sendText(reply, 500, 'the agent failed to answer; its log says why')
+  })
+
+  app.get('/healthz', (_request, reply) => sendText(reply, 200, 'ok'))
+
+  app.get('/readyz', (_request, reply) => {
+    const reason = findUnreadiness()
+    return reason === undefined ? sendText(reply, 200, 'ready') : sendText(reply, 503, reason)
+  })
+
+  function findUnreadiness(): string | undefined {
+    if (stopping) return 'the agent stops'
+    const newest = sweep.latest()
+    if (newest === undefined) return 'no sweep has finished yet'
+    const ageMs = now() - newest.takenAtMs
+    return ageMs <= limits.readyIntervals * limits.sweepIntervalMs
+      ? undefined
+      : `the newest sweep is ${Math.round(ageMs / 1000)} s old`
+  }
+
+  app.get('/metrics', async (request, reply) => {
+    if (expositions >= limits.metricsInFlight)
+      return sendText(reply.header('Retry-After', '1'), 503, 'too many requests for metrics at once')
+    expositions++
+    reply.raw.once('close', () => {
+      expositions--
+    })
+    const taken = await sweep.take()
+    const own = await self.families() // the sweep has written them
+    const snapshot = sweep.latest() ?? taken // its values may have moved on while we waited
+    const format = negotiateFormat(request.headers.accept)
+    const showsZeros = request.method === 'GET' && isScraper(request.headers)
+    const isShownAsZero = showsZeros ? scraperOf(request.raw.socket).answer(snapshot.takenAtMs) : undefined
+    const text = renderExposition([...snapshot.families, ...own], format, isShownAsZero)
+    reply.header('Content-Type', contentTypes[format]).header('Vary', 'Accept, Accept-Encoding')
+    if (!acceptsGzip(request.headers['accept-encoding'])) return reply.send(text)
+    return reply.header('Content-Encoding', 'gzip').send(await gzip(text, { level: limits.gzipLevel }))
+  })
+
+  app.get('/api/v1/check', async (request, reply) => {
+    if (!isSchemaKnown(request.headers[schemaHeader]))
+      return sendText(reply, 400, 'this agent is of another version; use the netvitals of the same one')
+    return parts.report(await sweep.take())
+  })
+
+  app.get('/', async (_request, reply) => {
+    const snapshot = await sweep.take()
+    const page = renderPage({ report: parts.report(snapshot), snapshot, history, uptimeSeconds: os.uptime() })
+    for (const [name, value] of Object.entries(page.headers)) reply.header(name, value)
+    return reply.send(page.html)
+  })
+
+  return {
+    app,
+    stop() {
+      stopping = true
+    },
+  }
+}
+
+function sendText(reply: FastifyReply, status: number, text: string): FastifyReply {
+  return reply.code(status).type('text/plain; charset=utf-8').send(`${text}\n`)
+}

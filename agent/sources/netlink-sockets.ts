@@ -1,0 +1,230 @@
+import { parseProcNetSockstat } from '../../parsers/proc-net-sockstat.ts'
+import { createSocketTableReader } from '../../parsers/proc-net-tcp.ts'
+import { type PortRange, parseNumbers, parsePortRanges } from '../../parsers/proc-sys.ts'
+import type { SocketRow } from '../../parsers/socket-row.ts'
+import { NotFound, Unreadable } from '../host/files.ts'
+import type { Host } from '../host/host.ts'
+import type { NetworkNamespace } from '../host/namespaces.ts'
+import { isNetlinkUnavailable } from '../host/netlink.ts'
+import { limits } from '../limits.ts'
+import { type MetricsOf, metricsOf } from '../metrics/catalogue.ts'
+import { tcpStates } from '../metrics/labels.ts'
+import { createDestinations, type Destinations } from './destinations.ts'
+import { eachNamespace } from './each-namespace.ts'
+import type { Sink, Source } from './source.ts'
+
+type Metric = MetricsOf<'netlink-sockets'>
+type State = (typeof tcpStates)[number]
+
+/** include/net/tcp_states.h. CLOSE (7) and BOUND_INACTIVE (13) are not connections; a request not yet accepted (12, NEW_SYN_RECV) is a SYN_RECV to everybody else. */
+const stateNames: readonly (State | undefined)[] = [
+  undefined,
+  'established',
+  'syn_sent',
+  'syn_recv',
+  'fin_wait1',
+  'fin_wait2',
+  'time_wait',
+  undefined,
+  'close_wait',
+  'last_ack',
+  'listen',
+  'closing',
+  'syn_recv',
+]
+const established = 1
+const closeWait = 8
+const listen = 10
+
+/** What one namespace's sockets add up to. */
+interface Tally {
+  readonly states: number[]
+  receiveQueueBytes: number
+  sendQueueBytes: number
+  rttMaxUs: number | undefined
+  /** Undefined where the way of reading does not tell the limit. */
+  fullestListener: number | undefined
+  readonly listeners: Map<number, { length: number; limit: number | undefined }>
+  readonly destinations: Destinations
+}
+
+const createTally = (): Tally => ({
+  states: Array(stateNames.length).fill(0),
+  receiveQueueBytes: 0,
+  sendQueueBytes: 0,
+  rttMaxUs: undefined,
+  fullestListener: undefined,
+  listeners: new Map(),
+  destinations: createDestinations(),
+})
+
+function countListener(tally: Tally, { localPort, receiveQueue: length, sendQueue: limit }: SocketRow): void {
+  const port = tally.listeners.get(localPort)
+  tally.listeners.set(localPort, {
+    length: (port?.length ?? 0) + length,
+    limit: limit === undefined ? undefined : (port?.limit ?? 0) + limit,
+  })
+  if (limit !== undefined) tally.fullestListener = Math.max(tally.fullestListener ?? 0, length / Math.max(limit, 1))
+}
+
+function count(tally: Tally, socket: SocketRow, ephemeral: PortRange | undefined): void {
+  const { state, localPort, rttUs } = socket
+  if (tally.states[state] !== undefined) tally.states[state]++
+  if (state === listen) {
+    countListener(tally, socket)
+    return
+  }
+  if (ephemeral !== undefined && localPort >= ephemeral.from && localPort <= ephemeral.to) tally.destinations.count(socket)
+  if (state === established) {
+    tally.receiveQueueBytes += socket.receiveQueue
+    tally.sendQueueBytes += socket.sendQueue ?? 0
+  }
+  if ((state === established || state === closeWait) && rttUs !== undefined && rttUs > (tally.rttMaxUs ?? -1))
+    tally.rttMaxUs = rttUs
+}
+
+/** TCP sockets of every namespace: sock_diag, or /proc/net/tcp and tcp6 where netlink cannot be had. */
+export function createNetlinkSockets(host: Host): Source<Metric> {
+  /** Ports once shown keep their row until they close, so that a queue does not jump between its port and `other`. */
+  const admittedPorts = new WeakMap<NetworkNamespace, Set<number>>()
+  let destinationsLost = 0
+
+  /** Walking the kernel's socket table costs a millisecond even for a namespace without sockets; asking for its size does not. */
+  function hasSockets(netns: NetworkNamespace): boolean {
+    for (const [file, keys] of [
+      ['sockstat', ['TCP.inuse', 'TCP.tw']],
+      ['sockstat6', ['TCP6.inuse']],
+    ] as const) {
+      try {
+        const table = parseProcNetSockstat(host.files.readNet(netns, file), `/proc/net/${file}`)
+        if (keys.some((key) => (table.get(key) ?? 0) > 0)) return true
+      } catch (error) {
+        if (!(error instanceof NotFound)) throw error
+      }
+    }
+    return false
+  }
+
+  async function readFromProc(netns: NetworkNamespace, ephemeral: PortRange | undefined, signal: AbortSignal): Promise<Tally> {
+    const tally = createTally()
+    for (const [file, family] of [
+      ['tcp', 4],
+      ['tcp6', 6],
+    ] as const) {
+      const reader = createSocketTableReader(`/proc/net/${file}`, family, (socket) => count(tally, socket, ephemeral))
+      try {
+        await host.files.stream(netns, file, (chunk) => reader.feed(chunk), signal)
+        reader.end()
+      } catch (error) {
+        if (!(error instanceof NotFound && family === 6)) throw error
+      }
+    }
+    return tally
+  }
+
+  async function readTally(
+    netns: NetworkNamespace,
+    isHost: boolean,
+    ephemeral: PortRange | undefined,
+    signal: AbortSignal,
+  ): Promise<{ tally: Tally; byNetlink: boolean }> {
+    if (!isHost && !hasSockets(netns)) return { tally: createTally(), byNetlink: true }
+    let tally = createTally()
+    try {
+      await host.netlink.dumpSockets(
+        netns,
+        { restart: () => void (tally = createTally()), socket: (socket) => count(tally, socket, ephemeral) },
+        signal,
+      )
+      return { tally, byNetlink: true }
+    } catch (error) {
+      if (!isNetlinkUnavailable(error)) throw error
+      return { tally: await readFromProc(netns, ephemeral, signal), byNetlink: false }
+    }
+  }
+
+  /** The range connect() draws from, and how many ports of it are free for that. */
+  function readEphemeral(netns: NetworkNamespace): { range: PortRange; ports: number } | undefined {
+    try {
+      const [from, to] = parseNumbers(
+        host.files.readSys(netns, 'net/ipv4/ip_local_port_range'),
+        '/proc/sys/net/ipv4/ip_local_port_range',
+      )
+      if (to === undefined) return undefined
+      const reserved = parsePortRanges(
+        host.files.readSys(netns, 'net/ipv4/ip_local_reserved_ports'),
+        '/proc/sys/net/ipv4/ip_local_reserved_ports',
+      )
+      const taken = reserved.reduce((sum, range) => sum + Math.max(0, Math.min(to, range.to) - Math.max(from, range.from) + 1), 0)
+      return { range: { from, to }, ports: to - from + 1 - taken }
+    } catch (error) {
+      if (error instanceof NotFound || error instanceof Unreadable) return undefined
+      throw error
+    }
+  }
+
+  function admitPorts(netns: NetworkNamespace, open: Iterable<number>): Set<number> {
+    const ports = new Set(open)
+    const admitted = admittedPorts.get(netns) ?? new Set()
+    for (const port of admitted) if (!ports.has(port)) admitted.delete(port)
+    for (const port of [...ports].sort((a, b) => a - b)) if (admitted.size < limits.listenPorts) admitted.add(port)
+    admittedPorts.set(netns, admitted)
+    return admitted
+  }
+
+  function emitListeners(sink: Sink<Metric>, netns: NetworkNamespace, { listeners }: Tally): void {
+    const admitted = admitPorts(netns, listeners.keys())
+    for (const [number, { length, limit }] of listeners) {
+      const port = admitted.has(number) ? String(number) : 'other'
+      sink.emit('netvitals_tcp_listen_queue_length', { of: { netns }, labels: { port }, value: length })
+      if (limit !== undefined) sink.emit('netvitals_tcp_listen_queue_limit', { of: { netns }, labels: { port }, value: limit })
+    }
+  }
+
+  function emitStates(sink: Sink<Metric>, netns: NetworkNamespace, { states }: Tally): void {
+    const byName = new Map<State, number>(tcpStates.map((state) => [state, 0]))
+    states.forEach((number, i) => {
+      const state = stateNames[i]
+      if (state !== undefined) byName.set(state, (byName.get(state) ?? 0) + number)
+    })
+    for (const [state, value] of byName) sink.emit('netvitals_tcp_sockets', { of: { netns }, labels: { state }, value })
+  }
+
+  return {
+    name: 'netlink-sockets',
+    writes: metricsOf('netlink-sockets'),
+    needs: [{ library: 'koffi' }, { capability: 'CAP_SYS_ADMIN' }],
+    async collect(sink, signal) {
+      await eachNamespace(host, sink, signal, async (netns, isHost) => {
+        const ephemeral = readEphemeral(netns)
+        const { tally, byNetlink } = await readTally(netns, isHost, ephemeral?.range, signal)
+        const of = { netns }
+        emitStates(sink, netns, tally)
+        emitListeners(sink, netns, tally)
+        sink.emit('netvitals_tcp_receive_queue_bytes', { of, labels: {}, value: tally.receiveQueueBytes })
+        sink.emit('netvitals_tcp_send_queue_bytes', { of, labels: {}, value: tally.sendQueueBytes })
+        if (byNetlink) {
+          sink.emit('netvitals_tcp_listen_queue_fullest_ratio', { of, labels: {}, value: tally.fullestListener ?? 0 })
+          sink.emit('netvitals_tcp_rtt_max_seconds', { of, labels: {}, value: (tally.rttMaxUs ?? 0) / 1e6 })
+        } else if (isHost) {
+          for (const metric of [
+            'netvitals_tcp_listen_queue_limit',
+            'netvitals_tcp_listen_queue_fullest_ratio',
+            'netvitals_tcp_rtt_max_seconds',
+          ] as const) {
+            sink.absent(metric, '/proc/net/tcp does not tell it; sock_diag would, through koffi')
+          }
+        }
+        if (ephemeral !== undefined) {
+          sink.emit('netvitals_tcp_ephemeral_ports_in_use', { of, labels: {}, value: tally.destinations.busiest })
+          sink.emit('netvitals_tcp_ephemeral_ports', { of, labels: {}, value: ephemeral.ports })
+        } else if (isHost) {
+          for (const metric of ['netvitals_tcp_ephemeral_ports_in_use', 'netvitals_tcp_ephemeral_ports'] as const)
+            sink.absent(metric, 'no /proc/sys/net/ipv4/ip_local_port_range')
+        }
+        destinationsLost += tally.destinations.lost
+      })
+      sink.lost('destinations_full', destinationsLost)
+    },
+  }
+}

@@ -1,0 +1,266 @@
+import fs from 'node:fs'
+import os from 'node:os'
+import path from 'node:path'
+import { afterAll, describe, expect, it } from 'vitest'
+import { type Config, readConfig, readVersion } from '../../agent/config.ts'
+import { ConfigError } from '../../agent/config-file.ts'
+
+const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'netvitals-config-'))
+afterAll(() => fs.rmSync(directory, { recursive: true }))
+
+function writeFile(text: string): string {
+  const file = path.join(directory, 'netvitals.yaml')
+  fs.writeFileSync(file, text)
+  return file
+}
+
+function read(argv: string[] = [], environment: Record<string, string> = {}): Config {
+  const config = readConfig(argv, environment)
+  if ('print' in config) throw new Error(`asked to print ${config.print}`)
+  return config
+}
+
+function complaint(argv: string[], environment: Record<string, string> = {}): string {
+  try {
+    readConfig(argv, environment)
+  } catch (error) {
+    expect(error).toBeInstanceOf(ConfigError)
+    return (error as Error).message
+  }
+  throw new Error('no complaint')
+}
+
+describe('defaults', () => {
+  it('serve on this machine only', () => {
+    expect(read()).toEqual({
+      command: 'serve',
+      'web.listen-address': { host: '127.0.0.1', port: 10477 },
+      'web.config.file': '',
+      'web.socket': '/run/netvitals/agent.sock',
+      'web.new-series-zero-seconds': 'auto',
+      'sources.off': [],
+      'log.level': 'info',
+      'config.file': '',
+      root: '/',
+      format: 'text',
+      output: 'text',
+      require: [],
+      terminal: { colour: true, unicode: false },
+    })
+  })
+
+  it('are frozen, deeply', () => {
+    const config = read()
+    expect(Object.isFrozen(config)).toBe(true)
+    for (const value of Object.values(config)) expect(Object.isFrozen(value)).toBe(true)
+  })
+
+  it('log less when a command runs once', () => {
+    expect(read(['sweep'])['log.level']).toBe('error')
+    expect(read(['check'])['log.level']).toBe('silent')
+    expect(read(['check'], { NETVITALS_LOG_LEVEL: 'debug' })['log.level']).toBe('debug')
+  })
+})
+
+describe('precedence', () => {
+  it('is flag, variable, file, default', () => {
+    const file = writeFile('log:\n  level: debug\nweb:\n  socket: /from/file\n  listen-address: :1\n')
+    const environment = { NETVITALS_CONFIG_FILE: file, NETVITALS_LOG_LEVEL: 'warn', NETVITALS_WEB_SOCKET: '/from/variable' }
+    const config = read(['--log.level', 'error'], environment)
+    expect(config['log.level']).toBe('error')
+    expect(config['web.socket']).toBe('/from/variable')
+    expect(config['web.listen-address']).toEqual({ host: undefined, port: 1 })
+    expect(config['web.new-series-zero-seconds']).toBe('auto')
+  })
+
+  it('lets an empty variable switch the socket off', () => {
+    expect(read([], { NETVITALS_WEB_SOCKET: '' })['web.socket']).toBe('')
+  })
+})
+
+describe('--web.listen-address', () => {
+  it.each([
+    ['127.0.0.1:10477', { host: '127.0.0.1', port: 10477 }],
+    ['[::]:10477', { host: '::', port: 10477 }],
+    ['[fe80::1%eth0]:80', { host: 'fe80::1%eth0', port: 80 }],
+    [':10477', { host: undefined, port: 10477 }],
+    ['node-1.example.org:0', { host: 'node-1.example.org', port: 0 }],
+  ])('%s', (text, address) => {
+    expect(read([`--web.listen-address=${text}`])['web.listen-address']).toEqual(address)
+    expect(read(['--web.listen-address', text])['web.listen-address']).toEqual(address)
+  })
+
+  it.each(['10477', 'localhost', '::1:80', 'a:65536', 'a b:1', ':', 'http://a:1', '', '[zz]:1'])('not %s', (text) => {
+    expect(complaint([`--web.listen-address=${text}`])).toBe(
+      `--web.listen-address: expected HOST:PORT, [IPv6]:PORT or :PORT for every address, such as 127.0.0.1:10477; it is ${JSON.stringify(text)}`,
+    )
+  })
+})
+
+describe('other values', () => {
+  it.each([
+    ['auto', 'auto'],
+    ['0', 0],
+    ['65', 65],
+    ['1.5', 1.5],
+  ])('--web.new-series-zero-seconds %s', (text, value) => {
+    expect(read(['--web.new-series-zero-seconds', text])['web.new-series-zero-seconds']).toBe(value)
+  })
+
+  it.each(['-1', '', '65s', 'Infinity', '1e3', 'true'])('not --web.new-series-zero-seconds %s', (text) => {
+    expect(complaint([`--web.new-series-zero-seconds=${text}`])).toContain('expected auto, or seconds such as 65, or 0 for never')
+  })
+
+  it('takes names with commas, or a list in a file', () => {
+    expect(read(['--sources.off', ' proc-snmp , trace-drops,'])['sources.off']).toEqual(['proc-snmp', 'trace-drops'])
+    const file = writeFile('sources:\n  off: [proc-snmp, trace-drops]\nweb:\n  new-series-zero-seconds: 20\n')
+    const config = read(['--config.file', file])
+    expect(config['sources.off']).toEqual(['proc-snmp', 'trace-drops'])
+    expect(config['web.new-series-zero-seconds']).toBe(20)
+  })
+
+  it('says which variable is wrong', () => {
+    expect(complaint([], { NETVITALS_LOG_LEVEL: 'loud' })).toBe(
+      'NETVITALS_LOG_LEVEL: expected one of debug, info, warn, error, silent; it is "loud"',
+    )
+  })
+})
+
+describe('commands', () => {
+  it('have flags of their own', () => {
+    expect(read(['sweep', '--root', '/saved', '--format', 'openmetrics'])).toMatchObject({
+      command: 'sweep',
+      root: '/saved',
+      format: 'openmetrics',
+    })
+    expect(read(['check', '-o', 'json', '--require=trace-drops,netvitals_tcp_sockets'])).toMatchObject({
+      command: 'check',
+      output: 'json',
+      require: ['trace-drops', 'netvitals_tcp_sockets'],
+    })
+    expect(read(['--root=/saved', 'sweep']).root).toBe('/saved')
+  })
+
+  it.each<[string[], string]>([
+    [['swep'], '"swep" is no command; there are serve, sweep, check'],
+    [['check', 'now'], '"now" is one argument too many; see netvitals check --help'],
+    [['--root', '/saved'], '--root is a flag of sweep, check, not of serve; see netvitals --help'],
+    [['check', '--web.listen-adress=:1'], '--web.listen-adress is no flag; see netvitals check --help'],
+    [['-x'], '-x is no flag; see netvitals --help'],
+    [['--log.level'], '--log.level needs a value: --log.level LEVEL'],
+    [['--log.level', '--help'], '--log.level needs a value: --log.level LEVEL'],
+    [['--log.level=info', '--log.level=debug'], '--log.level is given twice; give it once'],
+    [['check', '-o', 'xml'], '-o: expected text or json; it is "xml"'],
+    [['sweep', '--root='], '--root: expected a directory; it is ""'],
+  ])('%j', (argv, message) => {
+    expect(complaint(argv)).toBe(message)
+  })
+})
+
+describe('the file', () => {
+  it('may be empty, and may have empty parts', () => {
+    expect(read(['--config.file', writeFile('')])['log.level']).toBe('info')
+    expect(read(['--config.file', writeFile('# nothing yet\nweb:\n')])['log.level']).toBe('info')
+  })
+
+  it.each<[string, string]>([
+    [
+      'web:\n  listen-adress: :1\n',
+      ':2: web.listen-adress is no setting; there are web.listen-address, web.config.file, web.socket, ',
+    ],
+    ['web:\n  config:\n    fil: x\n', ':3: web.config.fil is no setting; there are web.config.file'],
+    ['# c\nweb: 5\n', ':2: web is no setting; there are web.listen-address, '],
+    ['colour: red\n', ':1: colour is no setting; there are web.listen-address, '],
+    ['config:\n  file: other\n', ':1: config is no setting'],
+    ['root: /saved\n', ':1: root is no setting'],
+    ['web.socket: /flat\n', ':1: web.socket is no setting'],
+    ['log:\n\n  level: loud\n', ':3: log.level: expected one of debug, info, warn, error, silent; it is "loud"'],
+    ['web:\n  socket: [a]\n', ':2: web.socket: expected the name of a file; it is ["a"]'],
+    ['web:\n  new-series-zero-seconds: -1\n', ':2: web.new-series-zero-seconds: expected auto'],
+    ['log:\n  level: info\n  level: debug\n', ':3: not valid YAML: Map keys must be unique'],
+    ['- web\n', ':1: expected a mapping (key: value)'],
+    ['web: {socket: "a\n', ': not valid YAML'],
+    ['a: &a [1]\nb: *missing\n', ': not valid YAML'],
+  ])('%j', (text, message) => {
+    const file = writeFile(text)
+    const said = complaint(['--config.file', file])
+    expect(said.startsWith(file)).toBe(true)
+    expect(said).toContain(message)
+  })
+
+  it('must be there, a file, and of bounded size', () => {
+    expect(complaint(['--config.file', '/nowhere/x.yaml'])).toBe('/nowhere/x.yaml: cannot be read: it does not exist')
+    expect(complaint(['--config.file', directory])).toBe(`${directory}: cannot be read: it is not a regular file`)
+    expect(complaint(['--config.file', writeFile('#'.repeat((1 << 20) + 1))])).toContain('larger than')
+  })
+
+  it('does not unfold a bomb of aliases', () => {
+    const bomb = [
+      'a: &a [x,x,x,x,x,x,x,x,x,x]',
+      ...'bcdefgh'.split('').map((name, i) => `${name}: &${name} [${Array(10).fill(`*${'abcdefgh'[i]}`)}]`),
+    ]
+    expect(complaint(['--config.file', writeFile(bomb.join('\n'))])).toContain('not valid YAML')
+  })
+})
+
+describe('variables', () => {
+  it('that do not exist are errors, for they would silently do nothing', () => {
+    expect(complaint([], { NETVITALS_WEB_LISTEN_ADRESS: ':1' })).toBe(
+      'NETVITALS_WEB_LISTEN_ADRESS is no variable of netvitals; there are NETVITALS_WEB_LISTEN_ADDRESS, NETVITALS_WEB_CONFIG_FILE, NETVITALS_WEB_SOCKET, NETVITALS_WEB_NEW_SERIES_ZERO_SECONDS, NETVITALS_SOURCES_OFF, NETVITALS_LOG_LEVEL, NETVITALS_CONFIG_FILE',
+    )
+  })
+
+  it('that Kubernetes makes for a Service called netvitals are none of ours', () => {
+    const environment = {
+      NETVITALS_SERVICE_HOST: '10.0.0.1',
+      NETVITALS_SERVICE_PORT: '10477',
+      NETVITALS_SERVICE_PORT_METRICS: '10477',
+      NETVITALS_PORT: 'tcp://10.0.0.1:10477',
+      NETVITALS_PORT_10477_TCP: 'tcp://10.0.0.1:10477',
+      NETVITALS_PORT_10477_TCP_PROTO: 'tcp',
+      NETVITALS_PORT_10477_TCP_PORT: '10477',
+      NETVITALS_PORT_10477_TCP_ADDR: '10.0.0.1',
+      NETVITALS_WEB_SERVICE_HOST: '10.0.0.2',
+    }
+    expect(read([], environment)).toEqual(read())
+  })
+
+  it('tell what the terminal takes', () => {
+    expect(read([], { NO_COLOR: '1', LANG: 'C.UTF-8' }).terminal).toEqual({ colour: false, unicode: true })
+    expect(read([], { TERM: 'dumb', LC_ALL: 'C', LANG: 'en_GB.UTF-8' }).terminal).toEqual({ colour: false, unicode: false })
+    expect(read([], { NO_COLOR: '' }).terminal.colour).toBe(true)
+  })
+})
+
+describe('--help', () => {
+  const print = (...argv: string[]): string => (readConfig(argv, {}) as { print: string }).print
+
+  it('shows every flag of the command with its variable and default, within the width of a terminal', () => {
+    const text = print('--help')
+    for (const command of ['serve', 'sweep', 'check']) expect(text).toContain(`\n  ${command}`)
+    expect(text).toContain('--web.listen-address HOST:PORT')
+    expect(text).toContain('(default 127.0.0.1:10477, variable NETVITALS_WEB_LISTEN_ADDRESS)')
+    expect(text).not.toContain('--require')
+    for (const line of text.split('\n')) expect(line.length).toBeLessThanOrEqual(100)
+  })
+
+  it('of a command shows its flags and no others', () => {
+    const text = print('check', '-h')
+    expect(text).toContain('-o, --output FORMAT')
+    expect(text).toContain('--require NAMES')
+    expect(text).toContain('default silent')
+    expect(text).not.toContain('--web.listen-address')
+  })
+
+  it('names only flags that are understood', () => {
+    for (const command of ['serve', 'sweep', 'check'])
+      for (const [, flag] of print(command, '--help').matchAll(/^ {2}(?:-\w, )?(--[\w.-]+) [A-Z]/gm))
+        expect(complaint([command, flag!])).toContain('needs a value')
+  })
+})
+
+it('--version is that of package.json', () => {
+  const { version } = JSON.parse(fs.readFileSync(new URL('../../package.json', import.meta.url), 'utf8'))
+  expect(readVersion()).toBe(version)
+  expect(readConfig(['--version'], {})).toEqual({ print: `netvitals ${version}\n` })
+})

@@ -1,0 +1,101 @@
+import { type CheckReport, createReport } from '../../../agent/check.ts'
+import type { HttpParts } from '../../../agent/http/routes.ts'
+import type { Log } from '../../../agent/log.ts'
+import { definitionOf, type MetricName, metricsOf } from '../../../agent/metrics/catalogue.ts'
+import { createSelf } from '../../../agent/metrics/self.ts'
+import type { Series, Snapshot, SourceReport } from '../../../agent/metrics/snapshot.ts'
+import type { Source } from '../../../agent/sources/source.ts'
+
+export interface LogLine {
+  readonly level: string
+  readonly message: string
+  readonly [field: string]: unknown
+}
+
+/** A log that is only remembered. */
+export function createFakeLog(): { readonly log: Log; readonly lines: LogLine[] } {
+  const lines: LogLine[] = []
+  const write =
+    (level: string) =>
+    (fields: object | string, message?: string): void =>
+      void lines.push(typeof fields === 'string' ? { level, message: fields } : { ...fields, level, message: message ?? '' })
+  const log = { debug: write('debug'), info: write('info'), warn: write('warn'), error: write('error') }
+  return { log: log as unknown as Log, lines }
+}
+
+export const series = (labels: string, value: Series['value'], more: Partial<Series> = {}): Series => ({
+  labels,
+  value,
+  bornAtMs: 0,
+  bornFromZero: false,
+  slot: undefined,
+  ...more,
+})
+
+export const okReport = (name: string, more: Partial<SourceReport> = {}): SourceReport => ({
+  name,
+  outcome: 'ok',
+  reason: undefined,
+  durationMs: 1.25,
+  absent: new Map(),
+  skipped: new Map(),
+  ...more,
+})
+
+export function snapshotOf(
+  families: Partial<Record<MetricName, readonly Series[]>>,
+  more: Partial<Omit<Snapshot, 'families'>> = {},
+): Snapshot {
+  return {
+    takenAtMs: 1000,
+    durationMs: 3,
+    sources: [],
+    families: Object.entries(families).map(([name, all]) => ({
+      name,
+      definition: definitionOf(name as MetricName),
+      series: all,
+    })),
+    ...more,
+  }
+}
+
+export const sourceOf = (name: 'trace-drops' | 'netlink-sockets' | 'proc-snmp' | 'netlink-conntrack'): Source => ({
+  name,
+  writes: metricsOf(name),
+  needs: [{ capability: 'CAP_BPF' }, { tracepoint: 'skb:kfree_skb' }],
+  collect: () => Promise.resolve(),
+})
+
+export const node = { name: 'node-1', kernel: '6.18.5', machine: 'x86_64', os: 'Debian GNU/Linux 12', cgroup: 'v2' } as const
+
+export function reportOf(
+  snapshot: Snapshot,
+  sources: readonly Source[] = [sourceOf('trace-drops'), sourceOf('proc-snmp')],
+): CheckReport {
+  return createReport({ version: '1.2.3', node, sources, off: [] }, snapshot)
+}
+
+export interface FakeParts extends HttpParts {
+  snapshot: Snapshot
+  clockMs: number
+  readonly lines: readonly LogLine[]
+}
+
+/** Parts of a server over one snapshot that the test may replace, with a clock of its own. */
+export function createFakeParts(more: Partial<HttpParts> = {}): FakeParts {
+  const { log, lines } = createFakeLog()
+  const parts: FakeParts = {
+    snapshot: snapshotOf({ netvitals_softnet_drops_total: [series('', 4)] }),
+    clockMs: 1000,
+    lines,
+    sweep: { take: () => Promise.resolve(parts.snapshot), latest: () => parts.snapshot },
+    history: { increase: () => undefined },
+    self: createSelf(),
+    report: (snapshot: Snapshot) => reportOf(snapshot),
+    zeroWindow: 'auto',
+    log,
+    now: () => parts.clockMs,
+    ...more,
+  }
+  return parts
+}

@@ -1,0 +1,287 @@
+// Causes faults in the network namespace it is started in, exactly as many as it is told. A process of its own, because
+// a namespace belongs to a process; plain JavaScript, so that it starts at once.
+//
+//   node faults.mjs <verb> '<json arguments>'
+//
+// A verb that does something prints its result as a line of JSON. A verb that holds something prints {"ready": …}, then
+// answers each line {"action": …, "arguments": …} on standard input with a line, and lets go at its end.
+import { createInterface } from 'node:readline'
+import { getSystemErrorName } from 'node:util'
+import koffi from 'koffi'
+
+/**
+ * `udp-send`: datagrams at full speed. `ports`: to so many ports in turn. `cpu`: only there. `segmentBytes`: cut up by
+ * the kernel. `ttl`: hops. */
+function udpSend({ address, port, count, ports = 1, bytes = 32, cpu, segmentBytes, ttl }) {
+  if (cpu !== undefined) pinTo(cpu)
+  const socket = openSocket(address, SOCK_DGRAM)
+  if (segmentBytes) setOption(socket, IPPROTO_UDP, UDP_SEGMENT, segmentBytes)
+  if (ttl) setOption(socket, ...(address.includes(':') ? [IPPROTO_IPV6, IPV6_UNICAST_HOPS] : [IPPROTO_IP, IP_TTL]), ttl)
+  const batch = ports > 1 ? ports : Math.min(count, 64)
+  const messages = datagrams(batch, (index) => socketAddress(address, port + (index % ports)), bytes)
+  const errors = {}
+  let sent = 0
+  for (let done = 0; done < count; ) {
+    const at = done % batch
+    const result = libc.sendmmsg(socket, messages.subarray(at * mmsghdrBytes), Math.min(batch - at, count - done), 0)
+    if (result > 0) sent += result
+    else tally(errors, lastError())
+    done += result > 0 ? result : 1
+  }
+  return { sent, errors }
+}
+
+/** `udp-listen`: sockets that nobody reads, until `read`, which takes all that is there and returns how many. */
+function udpListen({ address, port, receiveBufferBytes }) {
+  const socket = openSocket(address, SOCK_DGRAM)
+  if (receiveBufferBytes) setOption(socket, SOL_SOCKET, SO_RCVBUF, receiveBufferBytes)
+  check('bind', libc.bind(socket, ...sizedAddress(address, port)))
+  const buffer = Buffer.alloc(65536)
+  const read = () => {
+    let datagrams = 0
+    while (libc.recv(socket, buffer, buffer.length, MSG_DONTWAIT) >= 0) datagrams++
+    return { datagrams }
+  }
+  return { ready: {}, actions: { read } }
+}
+
+/**
+ * `tcp-listen`: a listener that accepts nothing by itself. Actions: `accept` waits for so many; `send`, `shutdown`,
+ * `close` and `reset` do that to all accepted; `close-listener`.
+ */
+function tcpListen({ address, port, backlog = 4096 }) {
+  const listener = openSocket(address, SOCK_STREAM)
+  setOption(listener, SOL_SOCKET, SO_REUSEADDR, 1)
+  check('bind', libc.bind(listener, ...sizedAddress(address, port)))
+  check('listen', libc.listen(listener, backlog))
+  const sockets = []
+  const accept = ({ count, timeoutMs = 5000 }) => {
+    const deadline = Date.now() + timeoutMs
+    while (sockets.length < count && waitFor(listener, POLLIN, deadline - Date.now())) {
+      sockets.push(check('accept', libc.accept4(listener, null, null, SOCK_NONBLOCK)))
+    }
+    return { accepted: sockets.length }
+  }
+  return { ready: {}, actions: { accept, ...connectionActions(sockets), 'close-listener': () => libc.close(listener) } }
+}
+
+/**
+ * `tcp-connect`: `count` connections, each waited for unless `wait` is false. Ready tells what became of them:
+ * {"connected": 3} or {"ECONNREFUSED": 3}. Actions: `outcomes` asks again, `send`, `shutdown`, `close`, `reset` do that to all.
+ */
+function tcpConnect({ address, port, count, wait = true, timeoutMs = 5000 }) {
+  const sockets = []
+  for (let i = 0; i < count; i++) {
+    const socket = openSocket(address, SOCK_STREAM | SOCK_NONBLOCK)
+    libc.connect(socket, ...sizedAddress(address, port))
+    if (wait) waitFor(socket, POLLOUT, timeoutMs)
+    sockets.push(socket)
+  }
+  const outcomes = () => {
+    const outcomes = {}
+    for (const socket of sockets) tally(outcomes, waitFor(socket, POLLOUT, 0) ? (socketError(socket) ?? 'connected') : 'waiting')
+    return outcomes
+  }
+  return { ready: outcomes(), actions: { outcomes, ...connectionActions(sockets) } }
+}
+
+function connectionActions(sockets) {
+  const each = (act) => () => {
+    for (const socket of sockets) act(socket)
+    return { sockets: sockets.length }
+  }
+  const closeAll = () => {
+    for (const socket of sockets) libc.close(socket)
+    return { sockets: sockets.splice(0).length }
+  }
+  return {
+    send: ({ bytes = 1 } = {}) => {
+      let sent = 0
+      const data = Buffer.alloc(bytes, 'x')
+      for (const socket of sockets) sent += Math.max(0, Number(libc.send(socket, data, bytes, MSG_DONTWAIT | MSG_NOSIGNAL)))
+      return { sent }
+    },
+    /** Sends a FIN, keeps the socket. */
+    shutdown: each((socket) => libc.shutdown(socket, SHUT_WR)),
+    close: closeAll,
+    /** Closes with a RST. */
+    reset: () => {
+      for (const socket of sockets) libc.setsockopt(socket, SOL_SOCKET, SO_LINGER, Buffer.from(Int32Array.of(1, 0).buffer), 8)
+      return closeAll()
+    },
+  }
+}
+
+/** `raw-send`: whole IP packets, `hex` from the IP header on, each `count` times. The kernel fills in IPv4's checksum. */
+function rawSend({ address, hex, count = 1 }) {
+  const socket = openSocket(address, SOCK_RAW, IPPROTO_RAW)
+  const errors = {}
+  let sent = 0
+  for (const packet of [hex].flat().map((text) => Buffer.from(text, 'hex'))) {
+    for (let i = 0; i < count; i++) {
+      if (libc.sendto(socket, packet, packet.length, 0, ...sizedAddress(address, 0)) >= 0) sent++
+      else tally(errors, lastError())
+    }
+  }
+  return { sent, errors }
+}
+
+/** `namespace`: who this namespace is to the kernel. The cookie is there from Linux 5.14 on. */
+function namespace() {
+  const socket = openSocket('127.0.0.1', SOCK_DGRAM)
+  const cookie = Buffer.alloc(8)
+  const result = libc.getsockopt(socket, SOL_SOCKET, SO_NETNS_COOKIE, cookie, Uint32Array.of(8))
+  return result < 0 ? {} : { cookie: Number(cookie.readBigUInt64LE()) }
+}
+
+const verbs = {
+  'udp-send': udpSend,
+  'udp-listen': udpListen,
+  'tcp-listen': tcpListen,
+  'tcp-connect': tcpConnect,
+  'raw-send': rawSend,
+  namespace,
+}
+
+// What the verbs are made of. Straight libc calls: Node accepts connections, reads and closes when it likes.
+
+const AF_INET = 2
+const AF_INET6 = 10
+const SOCK_STREAM = 1
+const SOCK_DGRAM = 2
+const SOCK_RAW = 3
+const SOCK_NONBLOCK = 0o4000
+const SOL_SOCKET = 1
+const SO_REUSEADDR = 2
+const SO_ERROR = 4
+const SO_RCVBUF = 8
+const SO_LINGER = 13
+const SO_NETNS_COOKIE = 71
+const IPPROTO_IP = 0
+const IPPROTO_UDP = 17
+const IPPROTO_IPV6 = 41
+const IP_TTL = 2
+const IPV6_UNICAST_HOPS = 16
+const IPPROTO_RAW = 255
+const UDP_SEGMENT = 103
+const MSG_DONTWAIT = 0x40
+const MSG_NOSIGNAL = 0x4000
+const SHUT_WR = 1
+const POLLIN = 1
+const POLLOUT = 4
+const mmsghdrBytes = 64
+
+const libraryOfNode = koffi.load(null)
+const libc = {}
+for (const prototype of [
+  'int socket(int, int, int)',
+  'int bind(int, const void *, uint32_t)',
+  'int listen(int, int)',
+  'int accept4(int, void *, void *, int)',
+  'int connect(int, const void *, uint32_t)',
+  'int shutdown(int, int)',
+  'int close(int)',
+  'int setsockopt(int, int, int, const void *, uint32_t)',
+  'int getsockopt(int, int, int, void *, void *)',
+  'int poll(void *, unsigned long, int)',
+  'long send(int, const void *, size_t, int)',
+  'long sendto(int, const void *, size_t, int, const void *, uint32_t)',
+  'long recv(int, void *, size_t, int)',
+  'int sendmmsg(int, void *, unsigned int, int)',
+  'int inet_pton(int, const char *, void *)',
+  'int sched_setaffinity(int, size_t, const void *)',
+]) {
+  libc[/(\w+)\(/.exec(prototype)[1]] = libraryOfNode.func(prototype)
+}
+
+function lastError() {
+  return getSystemErrorName(-koffi.errno())
+}
+
+function check(what, result) {
+  if (result < 0) throw new Error(`${what}: ${lastError()}`)
+  return result
+}
+
+function openSocket(address, type, protocol = 0) {
+  return check('socket', libc.socket(address.includes(':') ? AF_INET6 : AF_INET, type, protocol))
+}
+
+function setOption(socket, level, option, value) {
+  check('setsockopt', libc.setsockopt(socket, level, option, Buffer.from(Int32Array.of(value).buffer), 4))
+}
+
+function socketError(socket) {
+  const error = new Int32Array(1)
+  check('getsockopt', libc.getsockopt(socket, SOL_SOCKET, SO_ERROR, error, Uint32Array.of(4)))
+  return error[0] === 0 ? undefined : getSystemErrorName(-error[0])
+}
+
+/** struct sockaddr_in or sockaddr_in6. */
+function socketAddress(address, port) {
+  const family = address.includes(':') ? AF_INET6 : AF_INET
+  const bytes = Buffer.alloc(family === AF_INET6 ? 28 : 16)
+  bytes.writeUInt16LE(family)
+  bytes.writeUInt16BE(port, 2)
+  if (libc.inet_pton(family, address, bytes.subarray(family === AF_INET6 ? 8 : 4)) !== 1)
+    throw new Error(`no address: ${address}`)
+  return bytes
+}
+
+function sizedAddress(address, port) {
+  const bytes = socketAddress(address, port)
+  return [bytes, bytes.length]
+}
+
+/** An array of struct mmsghdr. */
+function datagrams(count, addressOf, payloadBytes) {
+  const payload = Buffer.alloc(payloadBytes, 'x')
+  const iovec = Buffer.alloc(16)
+  const messages = Buffer.alloc(count * mmsghdrBytes)
+  iovec.writeBigUInt64LE(koffi.address(payload))
+  iovec.writeBigUInt64LE(BigInt(payloadBytes), 8)
+  messages.keep = [payload, iovec]
+  for (let index = 0; index < count; index++) {
+    const address = addressOf(index)
+    messages.keep.push(address)
+    const at = index * mmsghdrBytes
+    messages.writeBigUInt64LE(koffi.address(address), at)
+    messages.writeUInt32LE(address.length, at + 8)
+    messages.writeBigUInt64LE(koffi.address(iovec), at + 16)
+    messages.writeBigUInt64LE(1n, at + 24)
+  }
+  return messages
+}
+
+function waitFor(socket, events, timeoutMs) {
+  const poll = Buffer.alloc(8)
+  poll.writeInt32LE(socket)
+  poll.writeInt16LE(events, 4)
+  return libc.poll(poll, 1, Math.max(0, timeoutMs)) > 0
+}
+
+function pinTo(cpu) {
+  const mask = Buffer.alloc(128)
+  mask[cpu >> 3] = 1 << (cpu & 7)
+  check('sched_setaffinity', libc.sched_setaffinity(0, mask.length, mask))
+}
+
+function tally(counts, key) {
+  counts[key] = (counts[key] ?? 0) + 1
+}
+
+function print(value) {
+  process.stdout.write(`${JSON.stringify(value)}\n`)
+}
+
+const [verb, argumentsText = '{}'] = process.argv.slice(2)
+if (!Object.hasOwn(verbs, verb)) throw new Error(`no verb ${verb}; there are ${Object.keys(verbs).join(', ')}`)
+const result = verbs[verb](JSON.parse(argumentsText))
+if (result.actions) {
+  print({ ready: result.ready })
+  for await (const line of createInterface({ input: process.stdin })) {
+    const request = JSON.parse(line)
+    print(result.actions[request.action](request.arguments) ?? {})
+  }
+  process.exit()
+} else print(result)

@@ -1,0 +1,61 @@
+import { pino } from 'pino'
+import { createHistory } from '../agent/history.ts'
+import { createHost, type Host } from '../agent/host/host.ts'
+import { createIdentity } from '../agent/identity/identity.ts'
+import { limits } from '../agent/limits.ts'
+import type { MetricName } from '../agent/metrics/catalogue.ts'
+import { createSelf, type Self } from '../agent/metrics/self.ts'
+import type { Series, Snapshot } from '../agent/metrics/snapshot.ts'
+import { createSeriesStore } from '../agent/series.ts'
+import { createSources } from '../agent/sources/index.ts'
+import { createSweep } from '../agent/sweep.ts'
+
+/** The agent without its HTTP: every call of `sweep` is a new one, and values can be asked for. */
+export interface Wiring {
+  readonly host: Host
+  readonly self: Self
+  sweep(): Promise<Snapshot>
+  /** The sum of a metric's series that bear these labels, in the newest sweep; undefined if there is none. */
+  value(metric: MetricName, labels?: Readonly<Record<string, string>>): number | undefined
+  series(metric: MetricName, labels?: Readonly<Record<string, string>>): readonly Series[]
+  stop(): Promise<void>
+}
+
+export async function startWiring({ root = '/', tracer = true } = {}): Promise<Wiring> {
+  const log = pino({ level: 'silent' })
+  const host = await createHost({ root, tracer, log })
+  await host.start()
+  let nowMs = 0
+  const history = createHistory()
+  const self = createSelf()
+  const sweep = createSweep({
+    sources: createSources(host),
+    identity: createIdentity(host),
+    store: createSeriesStore(history),
+    history,
+    self,
+    log,
+    now: () => nowMs + performance.now(),
+  })
+  let newest: Snapshot | undefined
+  const matching = (metric: MetricName, labels: Readonly<Record<string, string>>): readonly Series[] =>
+    newest?.families.find(({ name }) => name === metric)?.series.filter((one) => Object.entries(labels).every(([label, text]) => `,${one.labels}`.includes(`,${label}="${text}"`))) ?? []
+  return {
+    host,
+    self,
+    async sweep() {
+      nowMs += limits.sweepAgeMs
+      newest = await sweep.take()
+      return newest
+    },
+    series: (metric, labels = {}) => matching(metric, labels),
+    value(metric, labels = {}) {
+      const found = matching(metric, labels)
+      return found.length === 0 ? undefined : found.reduce((sum, { value }) => sum + Number(value), 0)
+    },
+    async stop() {
+      await sweep.stop()
+      await host.stop()
+    },
+  }
+}
