@@ -31,7 +31,13 @@ export interface ConntrackCpuStats extends ConntrackCounters {
   readonly cpu: number
 }
 
-/** By enum ctattr_stats_cpu. The others (searched, new, ignore, delete, delete_list) are always 0 in kernels that still send them. */
+/** By enum ctattr_stats_global. */
+const statNames = new Map<number, keyof ConntrackStats>([
+  [1, 'entries'],
+  [2, 'maximum'],
+])
+
+/** By enum ctattr_stats_cpu. Left out: what newer kernels no longer count (searched, new, ignore, delete, delete_list). */
 const counterNames = new Map<number, ConntrackCounter>([
   [2, 'found'],
   [4, 'invalid'],
@@ -60,9 +66,10 @@ export function readConntrackStats(bytes: Uint8Array, from: number, to: number):
   const stats: { -readonly [K in keyof ConntrackStats]: ConntrackStats[K] } = { entries: undefined, maximum: undefined }
   expectBytes(where, from, to, headerBytes, 'struct nfgenmsg')
   eachAttribute(where, bytes, from + headerBytes, to, (type, valueFrom, valueTo) => {
-    if (type !== 1 && type !== 2) return
-    expectBytes(where, valueFrom, valueTo, 4, 'a number')
-    stats[type === 1 ? 'entries' : 'maximum'] = readNetworkU32(bytes, valueFrom)
+    const name = statNames.get(type)
+    if (name === undefined) return
+    expectBytes(where, valueFrom, valueTo, 4, `the number of ${name}`)
+    stats[name] = readNetworkU32(bytes, valueFrom)
   })
   return stats
 }

@@ -93,7 +93,7 @@ export function eachMessage(
     const to = at + size
     if ((flags & flagInterrupted) !== 0 || type === overrun) interrupted = true
     if (type === done || type === error) {
-      const errno = to - from < 4 ? 0 : -(readU32(bytes, from) | 0)
+      const errno = to - from < 4 ? 0 : Math.max(0, 0 - (readU32(bytes, from) | 0)) // sent as its negative
       return { done: true, interrupted, errno, text: readErrorText(where, bytes, from, to, type, flags) }
     }
     if (type !== noop && type !== overrun) visit(bytes, from, to)

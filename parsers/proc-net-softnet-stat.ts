@@ -2,7 +2,7 @@ import { parseError, readColumns, readHex, splitLines } from './text.ts'
 
 /** One CPU's backlog queue, which all network namespaces share. The counters are of 32 bits and wrap. */
 export interface SoftnetStat {
-  /** Undefined: an older kernel (4.18 and 5.4, but not 5.10) that lists the online CPUs without their numbers. */
+  /** Undefined: an older kernel (5.10 tells it), which lists the online CPUs without their numbers. */
   readonly cpu: number | undefined
   readonly processed: number
   /** Packets that found the queue full (net.core.netdev_max_backlog). */

@@ -85,6 +85,13 @@ const getLink = 18
 const getQdisc = 38
 const getNeighbourTable = 66
 
+// The attributes read, of enums that only ever grow.
+const ifla = { ifname: 3, mtu: 4, operstate: 16, linkinfo: 18, stats64: 23, carrierChanges: 35, linkNetnsid: 37 } as const
+const iflaInfoKind = 1
+const tca = { kind: 1, stats2: 7 } as const
+const tcaStats = { basic: 1, queue: 3 } as const
+const ndta = { name: 1, thresh1: 2, thresh3: 4, config: 5, stats: 7 } as const
+
 const linkHeaderBytes = 16 // struct ifinfomsg
 const qdiscHeaderBytes = 20 // struct tcmsg
 const neighbourTableHeaderBytes = 4 // struct ndtmsg
@@ -117,13 +124,13 @@ export function readLink(bytes: Uint8Array, from: number, to: number): Link {
   expectBytes(where, from, to, linkHeaderBytes, 'struct ifinfomsg')
   eachAttribute(where, bytes, from + linkHeaderBytes, to, (type, valueFrom, valueTo) => {
     const number = (): number => readNumber(where, bytes, valueFrom, valueTo)
-    if (type === 3) name = readText(bytes, valueFrom, valueTo)
-    else if (type === 4) mtu = number()
-    else if (type === 16) operstate = valueFrom < valueTo ? bytes[valueFrom] : undefined
-    else if (type === 18) kind = readKind(where, bytes, valueFrom, valueTo)
-    else if (type === 23) stats = readLinkStats(bytes, valueFrom, valueTo)
-    else if (type === 35) carrierChanges = number()
-    else if (type === 37) linkNetnsId = number() | 0 // signed; −1: it has none yet
+    if (type === ifla.ifname) name = readText(bytes, valueFrom, valueTo)
+    else if (type === ifla.mtu) mtu = number()
+    else if (type === ifla.operstate) operstate = valueFrom < valueTo ? bytes[valueFrom] : undefined
+    else if (type === ifla.linkinfo) kind = readKind(where, bytes, valueFrom, valueTo)
+    else if (type === ifla.stats64) stats = readLinkStats(bytes, valueFrom, valueTo)
+    else if (type === ifla.carrierChanges) carrierChanges = number()
+    else if (type === ifla.linkNetnsid) linkNetnsId = number() | 0 // signed; −1: it has none yet
   })
   if (name === undefined) throw missing(where, to, 'IFLA_IFNAME')
   return { index: readU32(bytes, from + 4), name, kind, linkNetnsId, mtu, operstate, carrierChanges, stats }
@@ -133,7 +140,7 @@ export function readLink(bytes: Uint8Array, from: number, to: number): Link {
 function readKind(where: string, bytes: Uint8Array, from: number, to: number): string | undefined {
   let kind: string | undefined
   eachAttribute(where, bytes, from, to, (type, valueFrom, valueTo) => {
-    if (type === 1) kind = readText(bytes, valueFrom, valueTo)
+    if (type === iflaInfoKind) kind = readText(bytes, valueFrom, valueTo)
   })
   return kind
 }
@@ -156,8 +163,8 @@ export function readQdisc(bytes: Uint8Array, from: number, to: number): Qdisc {
   let statsTo = to
   expectBytes(where, from, to, qdiscHeaderBytes, 'struct tcmsg')
   eachAttribute(where, bytes, from + qdiscHeaderBytes, to, (type, valueFrom, valueTo) => {
-    if (type === 1) kind = readText(bytes, valueFrom, valueTo)
-    if (type === 7) [statsFrom, statsTo] = [valueFrom, valueTo]
+    if (type === tca.kind) kind = readText(bytes, valueFrom, valueTo)
+    if (type === tca.stats2) [statsFrom, statsTo] = [valueFrom, valueTo]
   })
   if (kind === undefined) throw missing(where, to, 'TCA_KIND')
   return {
@@ -182,10 +189,10 @@ function readQdiscStats(where: string, bytes: Uint8Array, from: number, to: numb
     overlimits: undefined,
   }
   eachAttribute(where, bytes, from, to, (type, at, valueTo) => {
-    if (type === 1) {
+    if (type === tcaStats.basic) {
       expectBytes(where, at, valueTo, 12, 'struct gnet_stats_basic')
       basic = { bytes: readU64(bytes, at), packets: readU32(bytes, at + 8) }
-    } else if (type === 3) {
+    } else if (type === tcaStats.queue) {
       expectBytes(where, at, valueTo, 20, 'struct gnet_stats_queue')
       queue = {
         queueLength: readU32(bytes, at),
@@ -212,10 +219,11 @@ export function readNeighbourTable(bytes: Uint8Array, from: number, to: number):
   let statsTo = to
   expectBytes(where, from, to, neighbourTableHeaderBytes, 'struct ndtmsg')
   eachAttribute(where, bytes, from + neighbourTableHeaderBytes, to, (type, valueFrom, valueTo) => {
-    if (type === 1) name = readText(bytes, valueFrom, valueTo)
-    else if (type >= 2 && type <= 4) thresholds[type - 2] = readNumber(where, bytes, valueFrom, valueTo)
-    else if (type === 5) entries = readTableEntries(where, bytes, valueFrom, valueTo)
-    else if (type === 7) [statsFrom, statsTo] = [valueFrom, valueTo]
+    if (type === ndta.name) name = readText(bytes, valueFrom, valueTo)
+    else if (type >= ndta.thresh1 && type <= ndta.thresh3)
+      thresholds[type - ndta.thresh1] = readNumber(where, bytes, valueFrom, valueTo)
+    else if (type === ndta.config) entries = readTableEntries(where, bytes, valueFrom, valueTo)
+    else if (type === ndta.stats) [statsFrom, statsTo] = [valueFrom, valueTo]
   })
   if (name === undefined) throw missing(where, to, 'NDTA_NAME')
   const [gcThreshold1, gcThreshold2, gcThreshold3] = thresholds

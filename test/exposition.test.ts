@@ -8,18 +8,23 @@ const hosts = path.resolve(import.meta.dirname, 'fixtures/hosts')
 const trees = fs.readdirSync(hosts).sort()
 
 /** Metrics of the agent itself differ from run to run. */
-const isSteady = (line: string): boolean => !/^(# \w+ )?(process_|netvitals_(build_info|source_duration_seconds|sweep_duration_seconds))/.test(line)
+const isSteady = (line: string): boolean =>
+  !/^(# \w+ )?(process_|netvitals_(build_info|source_duration_seconds|sweep_duration_seconds))/.test(line)
 const familyOf = (line: string): string => /^[a-z_0-9]+/.exec(line)?.[0] ?? ''
 
 describe.each(trees)('the whole exposition of %s', (tree) => {
   it('both ways of reading: recorded netlink where the tree has it, else /proc', async () => {
     const { text } = await sweepTree(path.join(hosts, tree))
-    await expect(text.split('\n').filter(isSteady).join('\n')).toMatchFileSnapshot(path.resolve(import.meta.dirname, `golden/${tree}.txt`))
+    await expect(text.split('\n').filter(isSteady).join('\n')).toMatchFileSnapshot(
+      path.resolve(import.meta.dirname, `golden/${tree}.txt`),
+    )
   })
 })
 
 describe('golden files and catalogue', () => {
-  const golden = fs.readdirSync(path.resolve(import.meta.dirname, 'golden')).flatMap((file) => fs.readFileSync(path.resolve(import.meta.dirname, 'golden', file), 'utf8').split('\n'))
+  const golden = fs
+    .readdirSync(path.resolve(import.meta.dirname, 'golden'))
+    .flatMap((file) => fs.readFileSync(path.resolve(import.meta.dirname, 'golden', file), 'utf8').split('\n'))
   const shown = new Set(golden.filter((line) => line !== '' && !line.startsWith('#')).map(familyOf))
   it('every metric shown is in the catalogue', () => expect([...shown].filter((name) => !(name in catalogue))).toEqual([]))
   it('every metric of /proc and netlink is shown by some tree', () => {

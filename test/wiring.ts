@@ -39,7 +39,11 @@ export async function startWiring({ root = '/', tracer = true } = {}): Promise<W
   })
   let newest: Snapshot | undefined
   const matching = (metric: MetricName, labels: Readonly<Record<string, string>>): readonly Series[] =>
-    newest?.families.find(({ name }) => name === metric)?.series.filter((one) => Object.entries(labels).every(([label, text]) => `,${one.labels}`.includes(`,${label}="${text}"`))) ?? []
+    newest?.families
+      .find(({ name }) => name === metric)
+      ?.series.filter((one) =>
+        Object.entries(labels).every(([label, text]) => `,${one.labels}`.includes(`,${label}="${text}"`)),
+      ) ?? []
   return {
     host,
     self,

@@ -82,5 +82,5 @@ function listNames(names: readonly string[]): string {
 
 function describeNeed(need: Need): string {
   const [[kind, what] = ['', '']] = Object.entries(need)
-  return `${kind} ${what}`
+  return kind === 'kernel' || kind === 'tracepoint' ? `${kind} ${what}` : String(what)
 }

@@ -3,7 +3,7 @@ import type { History } from '../history.ts'
 import type { MetricName } from '../metrics/catalogue.ts'
 import { tcpStates } from '../metrics/labels.ts'
 import type { Snapshot } from '../metrics/snapshot.ts'
-import { createReader, type Reading, sumBy } from './readings.ts'
+import { createReader, type Reading, sumGrowth, sumValues } from './readings.ts'
 
 /** `bad` and `odd` are for a person to look at. */
 export type Level = 'bad' | 'odd' | 'fine'
@@ -11,6 +11,8 @@ export type Level = 'bad' | 'odd' | 'fine'
 export type Cell =
   | string
   | number
+  /** Not known yet. */
+  | undefined
   | { readonly text: string; readonly level: Level }
   | { readonly part: number; readonly of: number }
 
@@ -40,7 +42,9 @@ type Read = (name: MetricName) => readonly Reading[]
 /** Where a person should begin to look; the alerts have thresholds of their own. */
 const thresholds = { fill: 0.8, retransmittedRatio: 0.03, retransmittedSegments: 20, closeWait: 100 }
 
-const count = (n: number, one: string, many = `${one}s`): string => `${n.toLocaleString('en')} ${n === 1 ? one : many}`
+const count = (n: number, one?: string): string =>
+  n.toLocaleString('en') + (one === undefined ? '' : n === 1 ? ` ${one}` : ` ${one}s`)
+const percent = (ratio: number): string => `${(ratio * 100).toFixed(1)} %`
 const byLast = (a: readonly Cell[], b: readonly Cell[]): number => Number(b.at(-1)) - Number(a.at(-1))
 
 export function createSections({ report, snapshot, history }: PageInput): readonly Section[] {
@@ -102,71 +106,57 @@ function drops(read: Read, unknown: readonly string[]): Section {
 }
 
 const shownStates = ['established', 'syn_sent', 'syn_recv', 'close_wait', 'time_wait'] as const
+const closingStates = tcpStates.filter((state) => state !== 'listen' && !(shownStates as readonly string[]).includes(state))
 
 function tcp(read: Read, unknown: readonly string[]): Section {
   const sockets = read('netvitals_tcp_sockets')
-  const byState = sumBy(sockets, ({ row, labels }) => `${row}\n${labels.state}`, 'value')
-  const [sent, again, resets, failed] = (
-    [
-      'netvitals_tcp_sent_segments_total',
-      'netvitals_tcp_retransmitted_segments_total',
-      'netvitals_tcp_sent_resets_total',
-      'netvitals_tcp_attempt_fails_total',
-    ] as const
-  ).map((name) => sumBy(read(name), ({ row }) => row, 'grown'))
-  const names = [...new Set([...sockets.map(({ row }) => row), ...(again?.keys() ?? [])])]
-  let worst: { row: string; ratio: number } | undefined
-  let leaking: { row: string; sockets: number } | undefined
-  const rows = names.map((row): Cell[] => {
-    const states = shownStates.map((state) => byState.get(`${row}\n${state}`) ?? 0)
-    const others = tcpStates
-      .filter((state) => !(shownStates as readonly string[]).includes(state) && state !== 'listen')
-      .reduce((sum, state) => sum + (byState.get(`${row}\n${state}`) ?? 0), 0)
-    const retransmitted = again?.get(row) ?? 0
-    const ratio = retransmitted / Math.max(1, sent?.get(row) ?? 0)
-    const isLossy = ratio >= thresholds.retransmittedRatio && retransmitted >= thresholds.retransmittedSegments
-    if (isLossy && ratio > (worst?.ratio ?? 0)) worst = { row, ratio }
-    const closeWait = byState.get(`${row}\nclose_wait`) ?? 0
-    if (closeWait >= thresholds.closeWait && closeWait > (leaking?.sockets ?? 0)) leaking = { row, sockets: closeWait }
-    return [
-      row,
-      ...states.map(
-        (n, i): Cell =>
-          shownStates[i] === 'close_wait' && n >= thresholds.closeWait ? { text: n.toLocaleString('en'), level: 'odd' } : n,
-      ),
-      others,
-      { text: `${(ratio * 100).toFixed(1)} %`, level: isLossy ? 'bad' : 'fine' },
-      resets?.get(row) ?? 0,
-      failed?.get(row) ?? 0,
-    ]
+  const byState = sumValues(sockets, ({ row, labels }) => `${row}\n${labels.state}`)
+  const retransmitted = read('netvitals_tcp_retransmitted_segments_total')
+  const sent = sumGrowth(read('netvitals_tcp_sent_segments_total'))
+  const sentAgain = sumGrowth(retransmitted)
+  const resets = sumGrowth(read('netvitals_tcp_sent_resets_total'))
+  const failed = sumGrowth(read('netvitals_tcp_attempt_fails_total'))
+
+  const facts = [...new Set([...sockets, ...retransmitted].map(({ row }) => row))].map((row) => {
+    const inState = (state: string): number => byState.get(`${row}\n${state}`) ?? 0
+    const again = sentAgain(row)
+    const ratio = again === undefined ? undefined : again / Math.max(1, again, sent(row) ?? 0)
+    const isLossy = (again ?? 0) >= thresholds.retransmittedSegments && (ratio ?? 0) >= thresholds.retransmittedRatio
+    return { row, inState, ratio, isLossy, closeWait: inState('close_wait') }
   })
-  const sign =
-    worst !== undefined
-      ? ({
-          level: 'bad',
-          text: `${(worst.ratio * 100).toFixed(1)} % of the TCP segments of ${worst.row} had to be sent again`,
-        } as const)
-      : leaking !== undefined
-        ? ({
-            level: 'odd',
-            text: `${leaking.row} has ${count(leaking.sockets, 'socket')} in close_wait: an application does not close them`,
-          } as const)
-        : undefined
+  const [lossiest] = facts.filter(({ isLossy }) => isLossy).sort((a, b) => (b.ratio ?? 0) - (a.ratio ?? 0))
+  const [leakiest] = facts.filter(({ closeWait }) => closeWait >= thresholds.closeWait).sort((a, b) => b.closeWait - a.closeWait)
+  const sign: Section['sign'] = lossiest
+    ? { level: 'bad', text: `${percent(lossiest.ratio ?? 0)} of the TCP segments of ${lossiest.row} had to be sent again` }
+    : leakiest && {
+        level: 'odd',
+        text: `${leakiest.row} has ${count(leakiest.closeWait, 'socket')} in close_wait: an application does not close them`,
+      }
   return {
     id: 'tcp',
     title: 'TCP',
     columns: ['where', ...shownStates, 'closing', 'sent again', 'resets sent', 'failed connects'],
-    rows,
+    rows: facts.map(({ row, inState, ratio, isLossy, closeWait }) => [
+      row,
+      ...shownStates.map(
+        (state): Cell =>
+          state === 'close_wait' && closeWait >= thresholds.closeWait ? { text: count(closeWait), level: 'odd' } : inState(state),
+      ),
+      closingStates.reduce((sum, state) => sum + inState(state), 0),
+      ratio === undefined ? undefined : ratio === 0 ? 0 : { text: percent(ratio), level: isLossy ? 'bad' : 'fine' },
+      resets(row),
+      failed(row),
+    ]),
     good: 'No TCP socket is open.',
     unknown,
-    note: 'Sockets now; segments, resets and connects of the last 5 minutes.',
+    note: 'Sockets now; segments sent again, resets and failed connects in the last 5 minutes.',
     ...(sign && { sign }),
   }
 }
 
 function listenQueues(read: Read, unknown: readonly string[]): Section {
   const keyOf = ({ row, labels }: Reading): string => `${row}\n${labels.port}`
-  const limitOf = sumBy(read('netvitals_tcp_listen_queue_limit'), keyOf, 'value')
+  const limitOf = sumValues(read('netvitals_tcp_listen_queue_limit'), keyOf)
   const full = read('netvitals_tcp_listen_queue_length')
     .map((reading) => ({ ...reading, limit: limitOf.get(keyOf(reading)) ?? Number.POSITIVE_INFINITY }))
     .filter(({ value, limit }) => value > 0 && value >= limit * thresholds.fill)
@@ -197,34 +187,32 @@ function listenQueues(read: Read, unknown: readonly string[]): Section {
 }
 
 function conntrack(read: Read, unknown: readonly string[]): Section {
-  const limitOf = sumBy(read('netvitals_conntrack_entries_limit'), ({ row }) => row, 'value')
-  const dropped = sumBy(read('netvitals_conntrack_drop_total'), ({ row }) => row, 'grown')
-  const failed = sumBy(read('netvitals_conntrack_insert_failed_total'), ({ row }) => row, 'grown')
-  const tables = read('netvitals_conntrack_entries').map(({ row, value }) => ({ row, value, limit: limitOf.get(row) ?? 0 }))
-  const fullest = tables
-    .filter(({ value, limit }) => limit > 0 && value >= limit * thresholds.fill)
-    .sort((a, b) => b.value / b.limit - a.value / a.limit)[0]
-  const losing = [...dropped].find(([, packets]) => packets > 0)
+  const limitOf = sumValues(read('netvitals_conntrack_entries_limit'))
+  const dropped = sumGrowth(read('netvitals_conntrack_drop_total'))
+  const failed = sumGrowth(read('netvitals_conntrack_insert_failed_total'))
+  const tables = read('netvitals_conntrack_entries').map(({ row, value }) => {
+    const limit = limitOf.get(row) ?? 0
+    return { row, value, limit, fill: limit > 0 ? value / limit : 0, dropped: dropped(row) }
+  })
+  const [losing] = tables.filter((table) => (table.dropped ?? 0) > 0)
+  const [fullest] = tables.filter(({ fill }) => fill >= thresholds.fill).sort((a, b) => b.fill - a.fill)
+  const sign: Section['sign'] = losing
+    ? {
+        level: 'bad',
+        text: `connection tracking of ${losing.row} dropped ${count(losing.dropped ?? 0, 'packet')} in the last 5 minutes`,
+      }
+    : fullest && {
+        level: 'bad',
+        text: `the connection tracking table of ${fullest.row} is ${Math.round(fullest.fill * 100)} % full`,
+      }
   return {
     id: 'conntrack',
     title: 'Connection tracking',
     columns: ['where', 'entries', 'packets dropped', 'inserts failed'],
-    rows: tables.map(({ row, value, limit }) => [row, { part: value, of: limit }, dropped.get(row) ?? 0, failed.get(row) ?? 0]),
+    rows: tables.map(({ row, value, limit, ...table }) => [row, { part: value, of: limit }, table.dropped, failed(row)]),
     good: 'No connection is being tracked.',
     unknown,
-    ...(losing
-      ? {
-          sign: {
-            level: 'bad',
-            text: `connection tracking of ${losing[0]} dropped ${count(losing[1], 'packet')} in the last 5 minutes`,
-          },
-        }
-      : fullest && {
-          sign: {
-            level: 'bad',
-            text: `the connection tracking table of ${fullest.row} is ${Math.round((fullest.value / fullest.limit) * 100)} % full`,
-          },
-        }),
+    ...(sign && { sign }),
   }
 }
 

@@ -94,13 +94,14 @@ ${unknown.map((reason) => html`<p class="note">Not known: ${reason}</p>`)}
 
 /** Numbers are set to the right. */
 function columnClass(rows: readonly (readonly Cell[])[], i: number): string {
-  const cell = rows[0]?.[i]
-  return typeof cell === 'number' || (typeof cell === 'object' && 'level' in cell) ? 'number' : ''
+  const isNumber = (cell: Cell): boolean => typeof cell === 'number' || (typeof cell === 'object' && 'level' in cell)
+  return rows.some((row) => isNumber(row[i])) ? 'number' : ''
 }
 
 function renderCell(cell: Cell): Html {
-  if (typeof cell === 'number') return html`<span class="${cell === 0 ? 'zero' : ''}">${cell.toLocaleString('en')}</span>`
+  if (typeof cell === 'number') return html`<span class="${cell === 0 ? 'quiet' : ''}">${cell.toLocaleString('en')}</span>`
   if (typeof cell === 'string') return html`${cell}`
+  if (cell === undefined) return html`<span class="quiet" title="not known yet">–</span>`
   if ('text' in cell) return html`<span class="${cell.level}">${cell.text}</span>`
   const { part, of } = cell
   if (!(of > 0 && Number.isFinite(of))) return html`${part.toLocaleString('en')}`
@@ -113,16 +114,26 @@ const levels = { ok: 'fine', absent: 'quiet', failed: 'bad' } as const
 function renderSources(sources: readonly CheckedSource[], off: readonly string[]): Html {
   return html`<section id="sources">
 <h2>What is measured</h2>
-<div class="scroll"><table>
-<tbody>${sources.map((source) => {
-    const missing = source.metrics.filter((metric) => metric.outcome === 'absent')
-    const partly = source.outcome === 'ok' && missing.length > 0
-    const reasons = partly ? [...new Set(missing.map(({ reason }) => reason))] : [source.reason]
-    return html`<tr><td class="${levels[source.outcome]}">${marks[source.outcome]}</td><td>${source.name}</td><td>${partly ? `in part (${source.metrics.length - missing.length} of ${source.metrics.length} metrics): ` : ''}${reasons.join('; ')}${source.skipped.length > 0 && ` ${source.skipped.length} not readable: ${source.skipped[0]?.subject}: ${source.skipped[0]?.reason}`}</td><td class="number">${(source.durationSeconds * 1000).toFixed(1)} ms</td></tr>\n`
-  })}${off.map((name) => html`<tr><td class="quiet">–</td><td>${name}</td><td>switched off</td><td></td></tr>\n`)}</tbody>
+<div class="scroll"><table class="sources">
+<tbody>${sources.map(renderSource)}${off.map((name) => html`<tr><td class="quiet">–</td><td>${name}</td><td>switched off</td><td></td></tr>\n`)}</tbody>
 </table></div>
 </section>
 `
+}
+
+function renderSource({ name, outcome, reason, metrics, skipped, durationSeconds }: CheckedSource): Html {
+  const missing = metrics.filter((metric) => metric.outcome === 'absent')
+  const given = metrics.length - missing.length
+  const sentences =
+    outcome === 'ok'
+      ? [
+          `${given}${given < metrics.length ? ` of ${metrics.length}` : ''} metrics`,
+          ...new Set(missing.map((metric) => metric.reason)),
+        ]
+      : [`${outcome}: ${reason ?? 'no reason given'}`]
+  const [unread] = skipped
+  if (unread !== undefined) sentences.push(`${skipped.length} could not be read, first ${unread.subject}: ${unread.reason}`)
+  return html`<tr><td class="${levels[outcome]}">${marks[outcome]}</td><td>${name}</td><td>${sentences.join('; ')}</td><td class="number quiet">${(durationSeconds * 1000).toFixed(1)} ms</td></tr>\n`
 }
 
 function describeTime(seconds: number): string {
@@ -139,14 +150,15 @@ h1 { margin: 0; font-size: 1.5rem } h2 { margin: 0 0 .5rem; font-size: 1.05rem }
 header p, footer, .note { color: var(--quiet); font-size: .875rem } header p { margin: .15rem 0 1rem } .note { margin: .5rem 0 0 }
 a { color: var(--link) }
 section { margin: 0 0 1rem; padding: 1rem; background: var(--paper); border: 1px solid var(--line); border-radius: .5rem; scroll-margin-top: 1rem }
-section.bad { border-left: 4px solid var(--bad) } section.odd { border-left: 4px solid var(--odd) }
-.headline h2 { font-size: 1.25rem; margin: 0 } .headline.fine { border-left: 4px solid var(--fine) }
+section.bad { box-shadow: inset 4px 0 var(--bad) } section.odd { box-shadow: inset 4px 0 var(--odd) }
+.headline h2 { font-size: 1.25rem; margin: 0 } .headline.fine { box-shadow: inset 4px 0 var(--fine) }
 .headline.bad h2, span.bad, td.bad { color: var(--bad) } .headline.odd h2, span.odd { color: var(--odd) } .headline.fine h2, td.fine { color: var(--fine) }
 .headline ul { margin: .5rem 0 0; padding-left: 1.2rem } .headline p { margin: .5rem 0 0; color: var(--quiet); font-size: .875rem }
-.good { margin: 0; color: var(--fine) } .zero, td.quiet { color: var(--quiet) }
+.good { margin: 0; color: var(--fine) } .quiet { color: var(--quiet) }
 .scroll { overflow-x: auto } table { border-collapse: collapse; width: 100%; font-size: .875rem; font-variant-numeric: tabular-nums }
 th { text-align: left; font-weight: 500; color: var(--quiet); white-space: nowrap } th, td { padding: .3rem .75rem .3rem 0; vertical-align: top }
 td { border-top: 1px solid var(--line); overflow-wrap: normal } thead + tbody tr:first-child td { border-top: 1px solid var(--line) }
+.sources td:first-child { width: 1.5rem } .sources td:nth-child(2) { white-space: nowrap }
 .number { text-align: right; white-space: nowrap } th:last-child, td:last-child { padding-right: 0 }
 meter { width: 6rem; vertical-align: middle }
 footer { display: flex; flex-wrap: wrap; gap: 0 1.5rem; align-items: baseline } footer p { margin: 0 } nav a { margin-right: 1rem }

@@ -51,16 +51,21 @@ function nameRow({ namespace, pod }: Readonly<Record<string, string>>): string {
   return namespace === '@netns' ? `netns ${pod}` : `${namespace}/${pod}`
 }
 
-/** Sums what belongs together, in the order it came. */
-export function sumBy(
+const ofRow = ({ row }: Reading): string => row
+
+/** The values of what belongs together, added. */
+export function sumValues(
   readings: readonly Reading[],
-  keyOf: (reading: Reading) => string,
-  of: 'value' | 'grown',
-): Map<string, number> {
+  keyOf: (reading: Reading) => string = ofRow,
+): ReadonlyMap<string, number> {
   const sums = new Map<string, number>()
-  for (const reading of readings) {
-    const key = keyOf(reading)
-    sums.set(key, (sums.get(key) ?? 0) + (reading[of] ?? 0))
-  }
+  for (const reading of readings) sums.set(keyOf(reading), (sums.get(keyOf(reading)) ?? 0) + reading.value)
   return sums
+}
+
+/** How much a metric grew in a row. A row without series has not grown; undefined as long as nothing is known of any row. */
+export function sumGrowth(readings: readonly Reading[]): (row: string) => number | undefined {
+  const known = readings.filter(({ grown }) => grown !== undefined)
+  const sums = sumValues(known.map((reading) => ({ ...reading, value: reading.grown ?? 0 })))
+  return (row) => sums.get(row) ?? (known.length > 0 ? 0 : undefined)
 }
