@@ -12,6 +12,7 @@ const systemErrors: Readonly<Record<string, string>> = {
   ENOENT: 'it does not exist',
   EACCES: 'permission denied',
   EPERM: 'operation not permitted',
+  EEXIST: 'something else has its name',
   ENOTDIR: 'a part of its path is not a directory',
   EROFS: 'the file system is read-only',
   ENAMETOOLONG: 'the path is too long',

@@ -1,9 +1,9 @@
 import fs from 'node:fs'
 import path from 'node:path'
-import { setImmediate } from 'node:timers/promises'
 import { limits } from '../limits.ts'
 import { describeErrno } from './libc.ts'
 import type { Namespaces, NetworkNamespace } from './namespaces.ts'
+import { isTurnOver, nextTurn } from './turn.ts'
 
 /** It is not there: this kernel or this machine does without. */
 export class NotFound extends Error {
@@ -43,7 +43,7 @@ export interface Files {
 
 export function createFiles({ root, namespaces }: { readonly root: string; readonly namespaces: Namespaces }): Files {
   const isLive = path.resolve(root) === '/'
-  const buffer = Buffer.allocUnsafeSlow(limits.fileBytes)
+  const buffer = Buffer.allocUnsafeSlow(limits.fileBytes + 1)
   const inTree = (file: string): string => (isLive ? file : path.join(root, file))
 
   function open(file: string): number {
@@ -53,7 +53,7 @@ export function createFiles({ root, namespaces }: { readonly root: string; reado
   function readWhole(file: string, fd = open(file)): string {
     try {
       for (let length = 0; ; ) {
-        if (length === buffer.length) throw new Unreadable(file, `larger than ${buffer.length} bytes`)
+        if (length === buffer.length) throw new Unreadable(file, `larger than ${limits.fileBytes} bytes`)
         const more = attempt(file, () => fs.readSync(fd, buffer, length, buffer.length - length, null))
         if (more === 0) return buffer.toString('utf8', 0, length)
         length += more
@@ -87,14 +87,11 @@ export function createFiles({ root, namespaces }: { readonly root: string; reado
       const fd = openNet(netns, file)
       try {
         const chunk = Buffer.allocUnsafeSlow(limits.streamBytes)
-        for (let yieldedAtMs = performance.now(); ; ) {
+        for (;;) {
+          if (isTurnOver()) await nextTurn(signal)
           const length = attempt(file, () => fs.readSync(fd, chunk, 0, chunk.length, null))
           if (length === 0) return
           onChunk(chunk.subarray(0, length))
-          if (performance.now() - yieldedAtMs < limits.yieldMs) continue
-          await setImmediate()
-          signal.throwIfAborted()
-          yieldedAtMs = performance.now()
         }
       } finally {
         fs.closeSync(fd)

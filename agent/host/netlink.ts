@@ -1,6 +1,6 @@
 import fs from 'node:fs'
 import path from 'node:path'
-import { setImmediate, setTimeout } from 'node:timers/promises'
+import { setTimeout } from 'node:timers/promises'
 import { eachMessage, type NetlinkRequest } from '../../parsers/netlink.ts'
 import { createSocketReader, tcpSocketsByFamilyRequests, tcpSocketsRequest } from '../../parsers/sock-diag.ts'
 import type { SocketRow } from '../../parsers/socket-row.ts'
@@ -8,6 +8,7 @@ import { limits } from '../limits.ts'
 import { Unreadable } from './files.ts'
 import { describeErrno, type Libc, type LoadedLibc } from './libc.ts'
 import type { Namespaces, NetworkNamespace } from './namespaces.ts'
+import { isTurnOver, nextTurn } from './turn.ts'
 
 /** The kernel refused a question, or did not answer it to the end. */
 export class NetlinkError extends Error {
@@ -106,24 +107,19 @@ export function createNetlink({ root, namespaces, libc: loaded }: NetlinkParts):
     try {
       const sent = libc.send(fd, request.bytes)
       if (sent < 0) throw fail(request, -sent)
-      let yieldedAtMs = performance.now()
-      let answeredAtMs = yieldedAtMs
+      const sentAtMs = performance.now()
       for (;;) {
+        if (isTurnOver()) await nextTurn(signal)
         const length = libc.receive(fd, buffer, MSG_DONTWAIT_TRUNC)
         if (length > buffer.length) throw new NetlinkError(request.name, 'EMSGSIZE', `${length} bytes in one piece`)
-        const nowMs = performance.now()
         if (length >= 0) {
           if (take(buffer, length)) return
-          answeredAtMs = nowMs
         } else if (length === -EAGAIN) {
-          if (nowMs - answeredAtMs > limits.netlinkAnswerMs) throw new NetlinkError(request.name, 'ETIMEDOUT', 'no answer')
+          // The kernel makes each piece while it is asked for: there is nothing to wait for but a fault.
+          if (performance.now() - sentAtMs > limits.netlinkAnswerMs) throw new NetlinkError(request.name, 'ETIMEDOUT', 'no answer')
           await setTimeout(lostAnswerCheckMs)
           signal.throwIfAborted()
         } else if (length !== -EINTR) throw fail(request, -length)
-        if (nowMs - yieldedAtMs < limits.yieldMs) continue
-        await setImmediate()
-        signal.throwIfAborted()
-        yieldedAtMs = performance.now()
       }
     } finally {
       fs.closeSync(fd)

@@ -1,9 +1,9 @@
 import type { CheckReport } from '../check.ts'
 import type { History } from '../history.ts'
-import type { MetricName } from '../metrics/catalogue.ts'
+import { definitionOf, type MetricName } from '../metrics/catalogue.ts'
 import { tcpStates } from '../metrics/labels.ts'
 import type { Snapshot } from '../metrics/snapshot.ts'
-import { createReader, type Reading, sumGrowth, sumValues } from './readings.ts'
+import { createReader, grownSeconds, type Reading, sumGrowth, sumValues } from './readings.ts'
 
 /** `bad` and `odd` are for a person to look at. */
 export type Level = 'bad' | 'odd' | 'fine'
@@ -35,9 +35,17 @@ export interface PageInput {
   readonly report: CheckReport
   readonly snapshot: Snapshot
   readonly history: Pick<History, 'increase'>
+  /** Since the agent started. */
+  readonly watchedSeconds: number
 }
 
-type Read = (name: MetricName) => readonly Reading[]
+interface Page {
+  readonly read: (name: MetricName) => readonly Reading[]
+  /** Sentences about the metrics that this machine does not give. */
+  readonly explain: (...names: MetricName[]) => readonly string[]
+  /** The time that growth is about: `in the last 5 minutes`. */
+  readonly lately: string
+}
 
 /** Where a person should begin to look; the alerts have thresholds of their own. */
 const thresholds = { fill: 0.8, retransmittedRatio: 0.03, retransmittedSegments: 20, closeWait: 100 }
@@ -45,61 +53,51 @@ const thresholds = { fill: 0.8, retransmittedRatio: 0.03, retransmittedSegments:
 const count = (n: number, one?: string): string =>
   n.toLocaleString('en') + (one === undefined ? '' : n === 1 ? ` ${one}` : ` ${one}s`)
 const percent = (ratio: number): string => `${(ratio * 100).toFixed(1)} %`
-const byLast = (a: readonly Cell[], b: readonly Cell[]): number => Number(b.at(-1)) - Number(a.at(-1))
+const byPackets = (a: { packets: number }, b: { packets: number }): number => b.packets - a.packets
+const sum = (all: readonly { packets: number }[]): number => all.reduce((total, { packets }) => total + packets, 0)
 
-export function createSections({ report, snapshot, history }: PageInput): readonly Section[] {
-  const read = createReader(snapshot, history)
-  /** Sentences about the metrics that this machine does not give. */
-  const unknown = (...names: MetricName[]): readonly string[] => {
-    const reasons = report.sources.flatMap((source) =>
-      source.metrics
-        .filter((metric) => names.includes(metric.name as MetricName) && metric.outcome !== 'ok')
-        .map((metric) => `${source.name} is ${metric.outcome}: ${metric.reason ?? 'no reason given'}`),
-    )
+export function createSections({ report, snapshot, history, watchedSeconds }: PageInput): readonly Section[] {
+  const metrics = report.sources.flatMap((source) => source.metrics.map((metric) => ({ ...metric, source: source.name })))
+  function explain(...names: MetricName[]): readonly string[] {
+    const reasons = names.flatMap((name) => {
+      const { source } = definitionOf(name)
+      if (report.off.includes(source)) return [`${source} is switched off`]
+      const metric = metrics.find((one) => one.name === name)
+      return metric === undefined || metric.outcome === 'ok' ? [] : [`${source} is ${metric.outcome}: ${metric.reason ?? '?'}`]
+    })
     return [...new Set(reasons)]
   }
-  return [
-    drops(read, unknown('netvitals_dropped_packets_total')),
-    tcp(read, unknown('netvitals_tcp_sockets', 'netvitals_tcp_retransmitted_segments_total')),
-    listenQueues(read, unknown('netvitals_tcp_listen_queue_limit', 'netvitals_tcp_listen_overflows_total')),
-    conntrack(
-      read,
-      unknown('netvitals_conntrack_entries', 'netvitals_conntrack_entries_limit', 'netvitals_conntrack_drop_total'),
-    ),
-    devices(
-      read,
-      unknown('netvitals_device_receive_drops_total', 'netvitals_qdisc_drops_total', 'netvitals_softnet_drops_total'),
-    ),
-  ]
+  const lately =
+    watchedSeconds >= grownSeconds
+      ? `in the last ${grownSeconds / 60} minutes`
+      : `since the agent started ${Math.round(watchedSeconds)} s ago`
+  const page = { read: createReader(snapshot, history), explain, lately }
+  return [drops(page), tcp(page), listenQueues(page), conntrack(page), devices(page)]
 }
 
-function drops(read: Read, unknown: readonly string[]): Section {
-  const all = read('netvitals_dropped_packets_total').filter(({ grown }) => grown !== undefined && grown > 0)
-  const harmful = all.filter(({ labels }) => labels.category !== 'normal')
-  const rows = harmful
-    .map(({ row, labels, grown }): Cell[] => [
-      row,
-      labels.reason ?? '',
-      labels.category ?? '',
-      `${labels.protocol} ${labels.direction}`,
-      grown ?? 0,
-    ])
-    .sort(byLast)
-  const total = rows.reduce((sum, row) => sum + Number(row.at(-1)), 0)
-  const normal = all.filter(({ labels }) => labels.category === 'normal').reduce((sum, { grown }) => sum + (grown ?? 0), 0)
-  const [most] = rows
+function drops({ read, explain, lately }: Page): Section {
+  const all = read('netvitals_dropped_packets_total').map((reading) => ({ ...reading, packets: reading.grown ?? 0 }))
+  const normal = all.filter(({ labels }) => labels.category === 'normal')
+  const harmful = all.filter(({ labels, packets }) => labels.category !== 'normal' && packets > 0).sort(byPackets)
+  const [most] = harmful
   return {
     id: 'drops',
     title: 'Dropped packets',
-    columns: ['where', 'reason', 'category', 'what', 'packets'],
-    rows,
-    good: 'The kernel dropped no packet in the last 5 minutes.',
-    unknown,
-    ...(normal > 0 && { note: `Not shown: ${count(normal, 'packet')} of normal clean-up, which harms nobody.` }),
+    columns: ['where', 'reason', 'packets', 'what', 'category'],
+    rows: harmful.map(({ row, labels, packets }) => [
+      row,
+      labels.reason ?? '',
+      packets,
+      `${labels.protocol} ${labels.direction}`,
+      labels.category ?? '',
+    ]),
+    good: `The kernel dropped no packet ${lately}.`,
+    unknown: explain('netvitals_dropped_packets_total'),
+    ...(sum(normal) > 0 && { note: `Not shown: ${count(sum(normal), 'packet')} of normal clean-up, which harms nobody.` }),
     ...(most && {
       sign: {
         level: 'odd',
-        text: `${count(total, 'packet')} dropped in the last 5 minutes, most of them in ${most[0]}: ${most[1]}`,
+        text: `${count(sum(harmful), 'packet')} dropped ${lately}, most of them in ${most.row}: ${most.labels.reason}`,
       },
     }),
   }
@@ -108,7 +106,7 @@ function drops(read: Read, unknown: readonly string[]): Section {
 const shownStates = ['established', 'syn_sent', 'syn_recv', 'close_wait', 'time_wait'] as const
 const closingStates = tcpStates.filter((state) => state !== 'listen' && !(shownStates as readonly string[]).includes(state))
 
-function tcp(read: Read, unknown: readonly string[]): Section {
+function tcp({ read, explain, lately }: Page): Section {
   const sockets = read('netvitals_tcp_sockets')
   const byState = sumValues(sockets, ({ row, labels }) => `${row}\n${labels.state}`)
   const retransmitted = read('netvitals_tcp_retransmitted_segments_total')
@@ -122,39 +120,43 @@ function tcp(read: Read, unknown: readonly string[]): Section {
     const again = sentAgain(row)
     const ratio = again === undefined ? undefined : again / Math.max(1, again, sent(row) ?? 0)
     const isLossy = (again ?? 0) >= thresholds.retransmittedSegments && (ratio ?? 0) >= thresholds.retransmittedRatio
-    return { row, inState, ratio, isLossy, closeWait: inState('close_wait') }
+    const closeWait = inState('close_wait')
+    const isLeaking = closeWait >= thresholds.closeWait
+    const closing = closingStates.reduce((total, state) => total + inState(state), 0)
+    const open = shownStates.reduce((total, state) => total + inState(state), closing)
+    return { row, inState, ratio, isLossy, closeWait, isLeaking, closing, open }
   })
-  const [lossiest] = facts.filter(({ isLossy }) => isLossy).sort((a, b) => (b.ratio ?? 0) - (a.ratio ?? 0))
-  const [leakiest] = facts.filter(({ closeWait }) => closeWait >= thresholds.closeWait).sort((a, b) => b.closeWait - a.closeWait)
-  const sign: Section['sign'] = lossiest
-    ? { level: 'bad', text: `${percent(lossiest.ratio ?? 0)} of the TCP segments of ${lossiest.row} had to be sent again` }
-    : leakiest && {
+  facts.sort((a, b) => Number(b.isLossy) - Number(a.isLossy) || Number(b.isLeaking) - Number(a.isLeaking) || b.open - a.open)
+  const [first] = facts
+  const [leaking] = facts.filter(({ isLeaking }) => isLeaking)
+  const sign: Section['sign'] = first?.isLossy
+    ? { level: 'bad', text: `${percent(first.ratio ?? 0)} of the TCP segments of ${first.row} had to be sent again` }
+    : leaking && {
         level: 'odd',
-        text: `${leakiest.row} has ${count(leakiest.closeWait, 'socket')} in close_wait: an application does not close them`,
+        text: `${leaking.row} has ${count(leaking.closeWait, 'socket')} in close_wait: an application does not close them`,
       }
   return {
     id: 'tcp',
     title: 'TCP',
-    columns: ['where', ...shownStates, 'closing', 'sent again', 'resets sent', 'failed connects'],
-    rows: facts.map(({ row, inState, ratio, isLossy, closeWait }) => [
+    columns: ['where', 'sent again', 'resets sent', 'failed connects', ...shownStates, 'closing'],
+    rows: facts.map(({ row, inState, ratio, isLossy, closeWait, isLeaking, closing }) => [
       row,
-      ...shownStates.map(
-        (state): Cell =>
-          state === 'close_wait' && closeWait >= thresholds.closeWait ? { text: count(closeWait), level: 'odd' } : inState(state),
-      ),
-      closingStates.reduce((sum, state) => sum + inState(state), 0),
-      ratio === undefined ? undefined : ratio === 0 ? 0 : { text: percent(ratio), level: isLossy ? 'bad' : 'fine' },
+      ratio === undefined || ratio === 0 ? ratio : { text: percent(ratio), level: isLossy ? 'bad' : 'fine' },
       resets(row),
       failed(row),
+      ...shownStates.map(
+        (state): Cell => (state === 'close_wait' && isLeaking ? { text: count(closeWait), level: 'odd' } : inState(state)),
+      ),
+      closing,
     ]),
     good: 'No TCP socket is open.',
-    unknown,
-    note: 'Sockets now; segments sent again, resets and failed connects in the last 5 minutes.',
+    unknown: explain('netvitals_tcp_sockets', 'netvitals_tcp_retransmitted_segments_total'),
+    note: `Segments sent again, resets and failed connects ${lately}; sockets now, by state.`,
     ...(sign && { sign }),
   }
 }
 
-function listenQueues(read: Read, unknown: readonly string[]): Section {
+function listenQueues({ read, explain, lately }: Page): Section {
   const keyOf = ({ row, labels }: Reading): string => `${row}\n${labels.port}`
   const limitOf = sumValues(read('netvitals_tcp_listen_queue_limit'), keyOf)
   const full = read('netvitals_tcp_listen_queue_length')
@@ -165,7 +167,7 @@ function listenQueues(read: Read, unknown: readonly string[]): Section {
     ...full.map(({ row, labels, value, limit }): Cell[] => [row, `port ${labels.port}`, { part: value, of: limit }]),
     ...overflows.map(({ row, grown }): Cell[] => [
       row,
-      'overflows in 5 minutes',
+      `overflows ${lately}`,
       { text: count(grown ?? 0, 'connection'), level: 'bad' },
     ]),
   ]
@@ -176,7 +178,7 @@ function listenQueues(read: Read, unknown: readonly string[]): Section {
     columns: ['where', 'which', 'waiting'],
     rows,
     good: 'Every listener accepts its connections in time.',
-    unknown,
+    unknown: explain('netvitals_tcp_listen_queue_limit', 'netvitals_tcp_listen_overflows_total'),
     ...(first && {
       sign: {
         level: 'bad',
@@ -186,7 +188,7 @@ function listenQueues(read: Read, unknown: readonly string[]): Section {
   }
 }
 
-function conntrack(read: Read, unknown: readonly string[]): Section {
+function conntrack({ read, explain, lately }: Page): Section {
   const limitOf = sumValues(read('netvitals_conntrack_entries_limit'))
   const dropped = sumGrowth(read('netvitals_conntrack_drop_total'))
   const failed = sumGrowth(read('netvitals_conntrack_insert_failed_total'))
@@ -194,12 +196,13 @@ function conntrack(read: Read, unknown: readonly string[]): Section {
     const limit = limitOf.get(row) ?? 0
     return { row, value, limit, fill: limit > 0 ? value / limit : 0, dropped: dropped(row) }
   })
+  tables.sort((a, b) => b.fill - a.fill)
   const [losing] = tables.filter((table) => (table.dropped ?? 0) > 0)
-  const [fullest] = tables.filter(({ fill }) => fill >= thresholds.fill).sort((a, b) => b.fill - a.fill)
+  const [fullest] = tables.filter(({ fill }) => fill >= thresholds.fill)
   const sign: Section['sign'] = losing
     ? {
         level: 'bad',
-        text: `connection tracking of ${losing.row} dropped ${count(losing.dropped ?? 0, 'packet')} in the last 5 minutes`,
+        text: `connection tracking of ${losing.row} dropped ${count(losing.dropped ?? 0, 'packet')} ${lately}`,
       }
     : fullest && {
         level: 'bad',
@@ -211,42 +214,34 @@ function conntrack(read: Read, unknown: readonly string[]): Section {
     columns: ['where', 'entries', 'packets dropped', 'inserts failed'],
     rows: tables.map(({ row, value, limit, ...table }) => [row, { part: value, of: limit }, table.dropped, failed(row)]),
     good: 'No connection is being tracked.',
-    unknown,
+    unknown: explain('netvitals_conntrack_entries', 'netvitals_conntrack_entries_limit', 'netvitals_conntrack_drop_total'),
     ...(sign && { sign }),
   }
 }
 
-const deviceCounters = [
+const deviceCounters: readonly (readonly [MetricName, string])[] = [
   ['netvitals_device_receive_drops_total', 'receive drops'],
   ['netvitals_device_transmit_drops_total', 'transmit drops'],
   ['netvitals_device_receive_errors_total', 'receive errors'],
   ['netvitals_device_transmit_errors_total', 'transmit errors'],
-  ['netvitals_qdisc_drops_total', 'queueing discipline drops'],
-] as const satisfies readonly (readonly [MetricName, string])[]
-const machineCounters = [
-  ['netvitals_softnet_drops_total', 'backlog of a CPU full'],
-  ['netvitals_softnet_time_squeezes_total', 'CPU out of time (softnet squeeze)'],
-] as const satisfies readonly (readonly [MetricName, string])[]
+  ['netvitals_qdisc_drops_total', 'drops of its queueing discipline'],
+  ['netvitals_softnet_drops_total', 'drops from a full backlog'],
+]
 
-function devices(read: Read, unknown: readonly string[]): Section {
-  const grown = (name: MetricName, what: string, where: (reading: Reading) => string): Cell[][] =>
-    read(name)
-      .filter((reading) => reading.grown !== undefined && reading.grown > 0)
-      .map((reading) => [where(reading), what, reading.grown ?? 0])
-  const rows = [
-    ...deviceCounters.flatMap(([name, what]) => grown(name, what, ({ labels }) => labels.device ?? '')),
-    ...machineCounters.flatMap(([name, what]) => grown(name, what, () => 'all CPUs')),
-  ].sort(byLast)
-  const [most] = rows
+function devices({ read, explain, lately }: Page): Section {
+  const grownIn = (name: MetricName, what: string) =>
+    read(name).map(({ labels, grown }) => ({ where: labels.device ?? 'all CPUs', what, packets: grown ?? 0 }))
+  const losses = deviceCounters.flatMap(([name, what]) => grownIn(name, what)).filter(({ packets }) => packets > 0)
+  const squeezes = sum(grownIn('netvitals_softnet_time_squeezes_total', ''))
+  const [most] = losses.sort(byPackets)
   return {
     id: 'devices',
     title: 'Devices and queues',
-    columns: ['where', 'what', 'packets or times'],
-    rows,
-    good: 'No device, queue or CPU lost anything in the last 5 minutes.',
-    unknown,
-    ...(most && {
-      sign: { level: 'odd', text: `${most[0]}: ${most[1]}, ${Number(most[2]).toLocaleString('en')} in the last 5 minutes` },
-    }),
+    columns: ['where', 'what', 'packets'],
+    rows: losses.map(({ where, what, packets }) => [where, what, packets]),
+    good: `No device, queue or CPU lost anything ${lately}.`,
+    unknown: explain(...deviceCounters.map(([name]) => name)),
+    ...(squeezes > 0 && { note: `CPUs ran out of time ${count(squeezes, 'time')} with packets waiting (softnet squeeze).` }),
+    ...(most && { sign: { level: 'odd', text: `${most.where}: ${count(most.packets)} ${most.what} ${lately}` } }),
   }
 }

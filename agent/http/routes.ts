@@ -147,7 +147,8 @@ export function createRoutes(parts: HttpParts, createServer: CreateServer, guard
 
   app.get('/', async (_request, reply) => {
     const snapshot = await sweep.take()
-    const page = renderPage({ report: parts.report(snapshot), snapshot, history, uptimeSeconds: os.uptime() })
+    const [uptimeSeconds, watchedSeconds] = [os.uptime(), process.uptime()]
+    const page = renderPage({ report: parts.report(snapshot), snapshot, history, uptimeSeconds, watchedSeconds })
     for (const [name, value] of Object.entries(page.headers)) reply.header(name, value)
     return reply.send(page.html)
   })

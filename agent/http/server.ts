@@ -20,6 +20,7 @@ export function createHttpServer(parts: HttpParts, security: Security): HttpServ
   const outer = createRoutes(parts, security.createServer, security)
   const local = createRoutes(parts, http.createServer)
   const both = [outer, local]
+  const answers = both.map(({ app }) => watchAnswers(app.server))
 
   return {
     async listen(address) {
@@ -34,21 +35,34 @@ export function createHttpServer(parts: HttpParts, security: Security): HttpServ
       await listenOnSocket(local.app.server, file)
     },
     async stop() {
-      for (const { stop } of both) stop()
-      const answered = Promise.all(both.map(({ app }) => closeServer(app.server)))
+      for (const { stop, app } of both) {
+        stop()
+        app.server.close()
+      }
+      const answered = Promise.all(answers.map((wait) => wait()))
       await Promise.race([answered, delay(limits.stopMs, undefined, { ref: false })])
       for (const { app } of both) app.server.closeAllConnections()
-      await answered
       await Promise.all(both.map(({ app }) => app.close()))
     },
   }
 }
 
-function closeServer(server: http.Server): Promise<void> {
-  return new Promise((resolve) => {
-    server.close(() => resolve())
-    server.closeIdleConnections()
+/** To wait until no answer is under way. The server itself would wait for connections too that never asked anything. */
+function watchAnswers(server: http.Server): () => Promise<void> {
+  let underWay = 0
+  let wake: () => void = () => undefined
+  server.on('request', (_request, response) => {
+    underWay++
+    response.once('close', () => {
+      underWay--
+      if (underWay === 0) wake()
+    })
   })
+  return () =>
+    new Promise((resolve) => {
+      wake = resolve
+      if (underWay === 0) resolve()
+    })
 }
 
 function listen(server: http.Server, { host, port }: ListenAddress): Promise<void> {

@@ -80,12 +80,17 @@ export function askAgent(file: string, url: string): Promise<unknown> {
 
 async function readAnswer(response: http.IncomingMessage, file: string): Promise<unknown> {
   let text = ''
-  for await (const chunk of response.setEncoding('utf8')) {
-    text += chunk
-    if (text.length > limits.askBytes) throw new Error(`the agent at ${file} answers too much`)
+  let answer: unknown
+  try {
+    for await (const chunk of response.setEncoding('utf8')) {
+      text += chunk
+      if (text.length > limits.askBytes) throw new Error('it answers too much')
+    }
+    answer = response.statusCode === 200 ? JSON.parse(text) : undefined
+  } catch (error) {
+    throw new Error(`the agent at ${file} does not answer well: ${(error as Error).message}`)
   }
   if (response.statusCode !== 200) throw new Error(`the agent at ${file} says: ${text.trim().slice(0, 200)}`)
-  const answer: unknown = JSON.parse(text)
   if ((answer as { schemaVersion?: unknown } | null)?.schemaVersion !== schemaVersion)
     throw new Error(`the agent at ${file} is of another version; use the netvitals of the same one`)
   return answer

@@ -34,10 +34,10 @@ test.skipIf(!compiler && process.env.CI !== 'true')(
   },
 )
 
-test('the object says its licence to the kernel and names no directory of the machine it was built on', () => {
-  expect(committed.includes('Dual BSD/GPL\0')).toBe(true)
-  expect(committed.includes('/home/') || committed.includes('/root/') || committed.includes('/work')).toBe(false)
-  expect(committed.includes('./netvitals.bpf.c') || committed.includes('netvitals.bpf.c')).toBe(true)
+test('the object tells the kernel its licence, and nobody where it was built', () => {
+  const text = committed.toString('latin1')
+  expect(text).toContain('Dual BSD/GPL\0')
+  expect(text.match(/[^\0]*netvitals\.bpf\.c/g)).toEqual(['./netvitals.bpf.c'])
 })
 
 test('it is a little-endian BPF object without data of its own', () => {

@@ -40,7 +40,7 @@ requireRoot('connection tracking', () => {
   it('a full table: drops and early drops are what the kernel counts, the entries stay at the limit', async () => {
     const { b } = topology
     fs.writeFileSync(maximumFile, '200')
-    const { errors } = await topology.run<{ errors: Record<string, number> }>(b, 'udp-send', { address: '127.0.0.1', port: 9000, ports: 500, count: 500 })
+    const { errors } = await topology.run<{ errors: Record<string, number> }>(b, 'udp-send', { address: '127.0.0.1', port: 9000, ports: 500, count: 500, atOnce: 1 })
     fs.writeFileSync(maximumFile, maximum)
     await wiring.sweep()
     const kernel = topology.exec(b, 'conntrack', '-S')
@@ -58,6 +58,7 @@ requireRoot('connection tracking', () => {
   it('invalid packets', async () => {
     const { a, b } = topology
     topology.exec(b, 'sysctl', '-qw', 'net.netfilter.nf_conntrack_tcp_loose=0')
+    topology.exec(b, 'iptables', '-I', 'INPUT', '-m', 'conntrack', '--ctstate', 'INVALID', '-j', 'DROP') // else the RST that answers is invalid too
     await topology.run(a, 'raw-send', { address: b.ipv4, hex: acknowledgement(a.ipv4, b.ipv4), count: 25 })
     await wiring.sweep()
     expect(wiring.value('netvitals_conntrack_invalid_total', { pod: b.name })).toBe(25)

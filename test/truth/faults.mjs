@@ -11,8 +11,10 @@ import koffi from 'koffi'
 
 /**
  * `udp-send`: datagrams at full speed. `ports`: to so many ports in turn. `cpu`: only there. `segmentBytes`: cut up by
- * the kernel. `ttl`: hops. */
-function udpSend({ address, port, count, ports = 1, bytes = 32, cpu, segmentBytes, ttl }) {
+ * the kernel. `ttl`: hops. `atOnce`: so many a call; one refused within a call is tried again by the next, so where
+ * refusals are counted it is 1.
+ */
+function udpSend({ address, port, count, ports = 1, bytes = 32, cpu, segmentBytes, ttl, atOnce = count }) {
   if (cpu !== undefined) pinTo(cpu)
   const socket = openSocket(address, SOCK_DGRAM)
   if (segmentBytes) setOption(socket, IPPROTO_UDP, UDP_SEGMENT, segmentBytes)
@@ -23,7 +25,7 @@ function udpSend({ address, port, count, ports = 1, bytes = 32, cpu, segmentByte
   let sent = 0
   for (let done = 0; done < count; ) {
     const at = done % batch
-    const result = libc.sendmmsg(socket, messages.subarray(at * mmsghdrBytes), Math.min(batch - at, count - done), 0)
+    const result = libc.sendmmsg(socket, messages.subarray(at * mmsghdrBytes), Math.min(batch - at, count - done, atOnce), 0)
     if (result > 0) sent += result
     else tally(errors, lastError())
     done += result > 0 ? result : 1

@@ -1,0 +1,299 @@
+import { describe, expect, it } from 'vitest'
+import { html } from '../../../agent/http/html.ts'
+import { renderPage } from '../../../agent/http/page.ts'
+import { createSections, type PageInput, type Section } from '../../../agent/http/page-sections.ts'
+import { parseLabels } from '../../../agent/http/readings.ts'
+import { limits } from '../../../agent/limits.ts'
+import { formatLabels } from '../../../agent/metrics/label-text.ts'
+import type { Series } from '../../../agent/metrics/snapshot.ts'
+import { okReport, reportOf, series, snapshotOf, sourceOf } from './fake-parts.ts'
+
+const growth = new Map<Series, number>()
+const history = { increase: (one: Series) => (growth.has(one) ? { amount: growth.get(one)!, seconds: 300 } : undefined) }
+
+/** A series whose value grew in the history. */
+function grown(labels: string, amount: number, value = 1000): Series {
+  const one = series(labels, value)
+  growth.set(one, amount)
+  return one
+}
+
+const row = (namespace: string, pod: string, rest = ''): string =>
+  `namespace="${namespace}",pod="${pod}"${rest === '' ? '' : `,${rest}`}`
+const drop = (reason: string, category: string): string =>
+  `reason="${reason}",category="${category}",protocol="tcp",direction="in"`
+
+const sources = [sourceOf('trace-drops'), sourceOf('netlink-sockets'), sourceOf('proc-snmp'), sourceOf('netlink-conntrack')]
+const allOk = sources.map(({ name }) => okReport(name))
+
+function inputOf(families: Parameters<typeof snapshotOf>[0], more: Partial<PageInput> = {}, reports = allOk): PageInput {
+  const snapshot = snapshotOf(families, { takenAtMs: 1_000_000, sources: reports })
+  return { report: reportOf(snapshot, sources), snapshot, history, watchedSeconds: 3600, ...more }
+}
+const pageOf = (input: PageInput): string => renderPage({ ...input, uptimeSeconds: 90_000 }).html
+const section = (id: string, input: PageInput): Section => createSections(input).find((one) => one.id === id)!
+
+describe('the page of a healthy machine', () => {
+  const page = pageOf(inputOf({}))
+
+  it('says so first', () => {
+    expect(page).toContain('Nothing here points to the network.')
+    expect(page).not.toContain('As far as this machine can tell')
+  })
+
+  it('has for every empty table a sentence of what is good', () => {
+    for (const text of [
+      'The kernel dropped no packet in the last 5 minutes.',
+      'Every listener accepts its connections in time.',
+      'No device, queue or CPU lost anything in the last 5 minutes.',
+      'No connection is being tracked.',
+    ])
+      expect(page).toContain(text)
+  })
+
+  it('names the machine, and links to the metrics', () => {
+    expect(page).toContain('<h1>node-1</h1>')
+    expect(page).toContain('Debian GNU/Linux 12 · Linux 6.18.5 · x86_64 · up 25 h · netvitals 1.2.3')
+    expect(page).toContain('<a href="metrics">')
+  })
+
+  it('claims no more than the agent has watched', () => {
+    expect(pageOf(inputOf({}, { watchedSeconds: 40 }))).toContain('dropped no packet since the agent started 40 s ago.')
+  })
+})
+
+describe('drops', () => {
+  it('are listed by row and reason, the most first, normal ones apart', () => {
+    const input = inputOf({
+      netvitals_dropped_packets_total: [
+        grown(row('', '', drop('no_socket', 'no_socket')), 3),
+        grown(row('shop', 'frontend', drop('netfilter_drop', 'netfilter')), 1200),
+        grown(row('@netns', 'blue', drop('queue_purge', 'normal')), 7),
+        grown(row('shop', 'quiet', drop('netfilter_drop', 'netfilter')), 0),
+      ],
+    })
+    expect(section('drops', input)).toMatchObject({
+      rows: [
+        ['shop/frontend', 'netfilter_drop', 1200, 'tcp in', 'netfilter'],
+        ['host', 'no_socket', 3, 'tcp in', 'no_socket'],
+      ],
+      note: 'Not shown: 7 packets of normal clean-up, which harms nobody.',
+      sign: { level: 'odd', text: '1,203 packets dropped in the last 5 minutes, most of them in shop/frontend: netfilter_drop' },
+    })
+    expect(pageOf(input)).toContain('Worth a look.')
+  })
+
+  it('of a counter born in this time count from its birth', () => {
+    const born = series(row('', '', drop('x', 'other')), 200, { bornFromZero: true, bornAtMs: 900_000 })
+    expect(section('drops', inputOf({ netvitals_dropped_packets_total: [born] })).rows[0]![2]).toBe(200)
+    const old = series(row('', '', drop('x', 'other')), 200, { bornFromZero: true, bornAtMs: 600_000 })
+    growth.set(old, 5)
+    expect(section('drops', inputOf({ netvitals_dropped_packets_total: [old] })).rows[0]![2]).toBe(5)
+    const foreign = series(row('', '', drop('x', 'other')), 200, { bornFromZero: false, bornAtMs: 900_000 })
+    expect(section('drops', inputOf({ netvitals_dropped_packets_total: [foreign] })).rows).toEqual([])
+  })
+
+  it('are not said to be none where they are not known', () => {
+    const absent = new Map(sourceOf('trace-drops').writes.map((name) => [name, 'needs CAP_BPF']))
+    const reports = allOk.map((one) =>
+      one.name === 'trace-drops' ? okReport('trace-drops', { outcome: 'absent', reason: 'needs CAP_BPF', absent }) : one,
+    )
+    const page = pageOf(inputOf({}, {}, reports))
+    expect(page).not.toContain('dropped no packet')
+    expect(page).toContain('Not known: trace-drops is absent: needs CAP_BPF')
+    expect(page).toContain('As far as this machine can tell: trace-drops is')
+
+    const input = inputOf({})
+    const off = {
+      ...input.report,
+      sources: input.report.sources.filter(({ name }) => name !== 'trace-drops'),
+      off: ['trace-drops'],
+    }
+    expect(section('drops', { ...input, report: off }).unknown).toEqual(['trace-drops is switched off'])
+  })
+})
+
+describe('TCP', () => {
+  const states = (namespace: string, pod: string, counts: Record<string, number>): Series[] =>
+    Object.entries(counts).map(([state, n]) => series(row(namespace, pod, `state="${state}"`), n))
+
+  it('has a row for each subject, the troubled first', () => {
+    const input = inputOf({
+      netvitals_tcp_sockets: [
+        ...states('', '', { established: 10, listen: 5, fin_wait1: 1, closing: 2 }),
+        ...states('shop', 'leaky', { close_wait: 130 }),
+        ...states('shop', 'lossy', { established: 1 }),
+      ],
+      netvitals_tcp_sent_segments_total: [
+        grown(row('', ''), 1000),
+        grown(row('shop', 'leaky'), 10),
+        grown(row('shop', 'lossy'), 1000),
+      ],
+      netvitals_tcp_retransmitted_segments_total: [
+        grown(row('', ''), 1),
+        grown(row('shop', 'leaky'), 9),
+        grown(row('shop', 'lossy'), 85),
+      ],
+      netvitals_tcp_sent_resets_total: [grown(row('', ''), 4)],
+    })
+    const { rows, sign } = section('tcp', input)
+    expect(rows).toEqual([
+      ['shop/lossy', { text: '8.5 %', level: 'bad' }, 0, undefined, 1, 0, 0, 0, 0, 0],
+      ['shop/leaky', { text: '90.0 %', level: 'fine' }, 0, undefined, 0, 0, 0, { text: '130', level: 'odd' }, 0, 0],
+      ['host', { text: '0.1 %', level: 'fine' }, 4, undefined, 10, 0, 0, 0, 0, 3],
+    ])
+    expect(sign).toEqual({ level: 'bad', text: '8.5 % of the TCP segments of shop/lossy had to be sent again' })
+    expect(pageOf(input)).toContain('Look here.')
+  })
+
+  it('shows what is not known yet as such, and not as 0', () => {
+    const { rows } = section('tcp', inputOf({ netvitals_tcp_sockets: states('', '', { established: 1 }) }))
+    expect(rows).toEqual([['host', undefined, undefined, undefined, 1, 0, 0, 0, 0, 0]])
+  })
+})
+
+describe('queues and tables', () => {
+  it('shows listen queues at their limit, and overflows', () => {
+    const input = inputOf({
+      netvitals_tcp_listen_queue_length: [
+        series(row('shop', 'slow', 'port="8080"'), 4),
+        series(row('shop', 'slow', 'port="9090"'), 1),
+        series(row('', '', 'port="22"'), 0),
+      ],
+      netvitals_tcp_listen_queue_limit: [
+        series(row('shop', 'slow', 'port="8080"'), 3),
+        series(row('shop', 'slow', 'port="9090"'), 128),
+        series(row('', '', 'port="22"'), 0),
+      ],
+      netvitals_tcp_listen_overflows_total: [grown(row('shop', 'slow'), 80)],
+    })
+    expect(section('listen', input)).toMatchObject({
+      rows: [
+        ['shop/slow', 'port 8080', { part: 4, of: 3 }],
+        ['shop/slow', 'overflows in the last 5 minutes', { text: '80 connections', level: 'bad' }],
+      ],
+      sign: { level: 'bad' },
+    })
+  })
+
+  it('shows how full connection tracking is', () => {
+    const input = inputOf({
+      netvitals_conntrack_entries: [series(row('', ''), 50), series(row('shop', 'proxy'), 90)],
+      netvitals_conntrack_entries_limit: [series(row('', ''), 100), series(row('shop', 'proxy'), 100)],
+      netvitals_conntrack_drop_total: [grown(row('', ''), 0)],
+    })
+    expect(section('conntrack', input)).toMatchObject({
+      rows: [
+        ['shop/proxy', { part: 90, of: 100 }, 0, undefined],
+        ['host', { part: 50, of: 100 }, 0, undefined],
+      ],
+      sign: { level: 'bad', text: 'the connection tracking table of shop/proxy is 90 % full' },
+    })
+    expect(pageOf(input)).toContain('<meter min="0" max="100" low="60" high="80" optimum="0" value="90"></meter> 90 of 100')
+  })
+
+  it('shows what devices lost', () => {
+    const input = inputOf({
+      netvitals_device_receive_drops_total: [grown('device="eth0"', 7), grown('device="eth1"', 0)],
+      netvitals_softnet_drops_total: [grown('', 9)],
+      netvitals_softnet_time_squeezes_total: [grown('', 1)],
+    })
+    expect(section('devices', input)).toMatchObject({
+      rows: [
+        ['all CPUs', 'drops from a full backlog', 9],
+        ['eth0', 'receive drops', 7],
+      ],
+      note: 'CPUs ran out of time 1 time with packets waiting (softnet squeeze).',
+      sign: { text: 'all CPUs: 9 drops from a full backlog in the last 5 minutes' },
+    })
+  })
+
+  it('are cut to so many rows, with a link to the rest', () => {
+    const many = Array.from({ length: limits.pageRows + 5 }, (_, i) => grown(row('shop', `pod-${i}`, drop('x', 'other')), 1))
+    const page = pageOf(inputOf({ netvitals_dropped_packets_total: many }))
+    expect(page.match(/shop\/pod-\d+<\/td>/g)).toHaveLength(limits.pageRows)
+    expect(page).toContain('5 more in <a href="metrics">metrics</a>')
+  })
+})
+
+describe('sources', () => {
+  it('that failed are said at the top', () => {
+    const reports = allOk.map((one) =>
+      one.name === 'proc-snmp' ? okReport('proc-snmp', { outcome: 'failed', reason: 'line 3: bad' }) : one,
+    )
+    const page = pageOf(inputOf({}, {}, reports))
+    expect(page).toContain('could not be read: proc-snmp')
+    expect(page).toContain('✖</td><td>proc-snmp</td><td>failed: line 3: bad</td>')
+  })
+
+  it('say which metrics are missing, and which subjects', () => {
+    const reports = allOk.map((one) =>
+      one.name === 'proc-snmp'
+        ? okReport('proc-snmp', {
+            absent: new Map([['netvitals_tcp_timeouts_total', 'kernel too old']]),
+            skipped: new Map([['blue', 'gone']]),
+          })
+        : one,
+    )
+    expect(pageOf(inputOf({}, {}, reports))).toMatch(
+      /proc-snmp<\/td><td>\d+ of \d+ metrics; kernel too old; 1 could not be read, first blue: gone</,
+    )
+  })
+})
+
+describe('what others chose', () => {
+  const hostile = `"><script>alert(1)</script><img src=x onerror='x'>\\n&amp;`
+
+  it('stays text, wherever it stands', () => {
+    const labels = formatLabels(
+      ['namespace', 'pod', 'device', 'reason', 'category', 'port', 'state'],
+      [hostile, hostile, hostile, hostile, hostile, hostile, 'established'],
+    )
+    const input = inputOf(
+      {
+        netvitals_dropped_packets_total: [grown(labels, 5)],
+        netvitals_tcp_sockets: [series(labels, 5)],
+        netvitals_tcp_listen_queue_length: [series(labels, 5)],
+        netvitals_tcp_listen_queue_limit: [series(labels, 5)],
+        netvitals_conntrack_entries: [series(labels, 5)],
+        netvitals_device_receive_drops_total: [grown(labels, 5)],
+      },
+      {},
+      allOk.map((one) => okReport(one.name, { outcome: 'failed', reason: hostile, skipped: new Map([[hostile, hostile]]) })),
+    )
+    const page = pageOf({
+      ...input,
+      report: { ...input.report, node: { ...input.report.node, name: hostile, os: hostile }, off: [hostile] },
+    })
+    expect(page).not.toContain('<script')
+    expect(page).not.toContain('<img')
+    expect(page).not.toMatch(/onerror='/)
+    expect(page.split('&lt;script&gt;').length).toBeGreaterThan(20)
+  })
+
+  it('could run nothing if it were not', () => {
+    const first = renderPage({ ...inputOf({}), uptimeSeconds: 0 })
+    const second = renderPage({ ...inputOf({}), uptimeSeconds: 0 })
+    const policy = first.headers['Content-Security-Policy']!
+    expect(policy).toMatch(
+      /^default-src 'none'; style-src 'nonce-[A-Za-z0-9+/=]{24}'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'$/,
+    )
+    expect(policy).not.toBe(second.headers['Content-Security-Policy'])
+    expect(first.html).toContain(`<style nonce="${/nonce-([^']+)/.exec(policy)![1]}">`)
+    expect(first.html).not.toMatch(/<script|https?:\/\/|style=/)
+  })
+
+  it('is read back from labels as it was written', () => {
+    const values = ['a"b', 'a\\b', 'a\nb', '\\n', '', 'ü,="}']
+    const names = ['a', 'b', 'c', 'd', 'e', 'f']
+    expect(Object.values(parseLabels(formatLabels(names, values)))).toEqual(values)
+  })
+})
+
+describe('html', () => {
+  it('escapes text and leaves html', () => {
+    expect(html`<p title="${'"'}">${'<b>'}${html`<i>${"'&"}</i>`}${[html`<br>`, '>']}${undefined}${false}${0}</p>`.markup).toBe(
+      '<p title="&quot;">&lt;b&gt;<i>&#39;&amp;</i><br>&gt;0</p>',
+    )
+  })
+})
