@@ -3,6 +3,8 @@ export const limits = {
   // parsers and files
   /** A /proc or /sys file other than a socket table; the largest seen (netstat of 7.2) is under 16 KiB. */
   fileBytes: 1 << 20,
+  /** Asked for in one read: a sysctl costs the kernel as much memory, zeroed, as it is asked for. */
+  readBytes: 1 << 14,
   /** A line of a socket table is 150 bytes (tcp) to 190 (tcp6). */
   lineBytes: 4096,
   // netlink
@@ -28,7 +30,7 @@ export const limits = {
   /** What libbpf and the verifier say about a program that cannot be loaded; the longest message seen is 300 KiB. */
   tracerLogBytes: 1 << 20,
   /** Of the list of all processes, read at a time. */
-  tracerTaskBytes: 1 << 16,
+  tracerTaskBytes: 1 << 14,
   /** Of a refused program's message, in the reason that people read. */
   tracerReasonCharacters: 300,
 

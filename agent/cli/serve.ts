@@ -5,9 +5,11 @@ import { createLog } from '../log.ts'
 import { sourcesOf, titleOf, totalsOf } from './report-text.ts'
 import type { Terminal } from './terminal.ts'
 
-/** Runs until SIGTERM or SIGINT; a second signal ends it at once. */
+/** Runs until SIGTERM or SIGINT; a second one ends it at once. */
 export async function serve(config: Config, terminal: Terminal): Promise<number> {
-  const told = Promise.race([once(process, 'SIGTERM'), once(process, 'SIGINT')])
+  const heard = new AbortController() // after one of them, Node's own way with signals is back
+  const signals = ['SIGTERM', 'SIGINT'].map((name) => once(process, name, { signal: heard.signal }))
+  const told = Promise.race(signals).finally(() => heard.abort())
   const log = createLog(config['log.level'])
   const agent = await createAgent(config, log)
   try {

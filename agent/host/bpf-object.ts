@@ -21,7 +21,7 @@ export interface BpfObjectOptions {
   onRefused(program: string, reason: string): void
 }
 
-/** undefined: no program is left. Throws if the bytes are not a BPF object. */
+/** undefined: no program is left. Throws if the bytes are not a BPF object, or not one with these maps. */
 export function loadBpfObject(libbpf: Libbpf, options: BpfObjectOptions): BpfObject | undefined {
   const { programs, onRefused } = options
   let wanted = programs
@@ -50,7 +50,7 @@ function tryToLoad(libbpf: Libbpf, { bytes, prepare }: BpfObjectOptions, program
   libbpf.takeLog()
   const object = libbpf.openMem(bytes, bytes.length, null)
   if (object === null) throw new Error(`not a BPF object: ${lastLine(libbpf.takeLog()) || errorName(-libbpf.errno())}`)
-  prepare((name) => libbpf.findMap(object, name))
+  prepare((name) => findMap(libbpf, object, name))
   for (const [name, program] of programsOf(libbpf, object)) libbpf.setAutoload(program, programs.includes(name))
   const result = libbpf.load(object)
   if (result === 0) return { object }
@@ -66,23 +66,30 @@ function attach(
 ): BpfObject | undefined {
   const links: Address[] = []
   const attached = new Map<string, { fd: number; linkFd: number }>()
-  for (const [name, program] of programsOf(libbpf, object)) {
-    if (!programs.includes(name)) continue
-    const link = libbpf.attach(program)
-    if (link === null) {
-      onRefused(name, `cannot be attached: ${errorName(-libbpf.errno())}`)
-      continue
+  const handles = new Map(programsOf(libbpf, object))
+  for (const name of programs) {
+    const program = handles.get(name)
+    const link = program === undefined ? null : libbpf.attach(program)
+    if (program === undefined) onRefused(name, 'the BPF object does not have it')
+    else if (link === null) onRefused(name, `cannot be attached: ${errorName(-libbpf.errno())}`)
+    else {
+      links.push(link)
+      attached.set(name, { fd: libbpf.programFd(program), linkFd: libbpf.linkFd(link) })
     }
-    links.push(link)
-    attached.set(name, { fd: libbpf.programFd(program), linkFd: libbpf.linkFd(link) })
   }
   const close = () => {
     for (const link of links) libbpf.destroyLink(link)
     libbpf.close(object)
   }
-  if (links.length > 0) return { programs: attached, findMap: (name) => libbpf.findMap(object, name), close }
+  if (links.length > 0) return { programs: attached, findMap: (name) => findMap(libbpf, object, name), close }
   close()
   return undefined
+}
+
+function findMap(libbpf: Libbpf, object: Address, name: string): Address {
+  const map = libbpf.findMap(object, name)
+  if (map === null) throw new Error(`the BPF object has no map ${name}`)
+  return map
 }
 
 function* programsOf(libbpf: Libbpf, object: Address): Generator<readonly [name: string, program: Address]> {

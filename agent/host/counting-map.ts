@@ -18,7 +18,7 @@ export interface CountingMap {
 
 export function createCountingMap(libbpf: Libbpf, map: Address, name: string): CountingMap {
   const fd = libbpf.mapFd(map)
-  const keyBytes = libbpf.keySize(map)
+  const keyWords = libbpf.keySize(map) / 4
   const counters = libbpf.valueSize(map) / 8
   const cpus = libbpf.possibleCpus()
   const wordsOfCpu = counters * 2
@@ -47,7 +47,7 @@ export function createCountingMap(libbpf: Libbpf, map: Address, name: string): C
   /** Buffers of a batch, reused from read to read. */
   const createBatch = (size: number) => ({
     size,
-    keys: new Uint8Array(size * keyBytes),
+    keys: new Uint32Array(size * keyWords),
     values: new Uint32Array(size * wordsOfEntry),
   })
   let batch: ReturnType<typeof createBatch> | undefined
@@ -56,7 +56,7 @@ export function createCountingMap(libbpf: Libbpf, map: Address, name: string): C
 
   const read: CountingMap['read'] = (onEntry) => {
     batch ??= createBatch(limits.tracerBatchKeys)
-    const key = new Uint8Array(keyBytes)
+    const key = new Uint32Array(keyWords)
     const keyView = new DataView(key.buffer)
     let from: Uint8Array | null = null
     let to: Uint8Array = positions[0]
@@ -70,7 +70,7 @@ export function createCountingMap(libbpf: Libbpf, map: Address, name: string): C
       }
       if (result < 0 && result !== ENOENT) fail(result)
       for (let entry = 0; entry < count[0]; entry++) {
-        for (let byte = 0; byte < keyBytes; byte++) key[byte] = batch.keys[entry * keyBytes + byte]!
+        for (let word = 0; word < keyWords; word++) key[word] = batch.keys[entry * keyWords + word]!
         sumEntry(batch.values, entry)
         onEntry(keyView, sums)
       }

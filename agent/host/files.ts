@@ -54,7 +54,9 @@ export function createFiles({ root, namespaces }: { readonly root: string; reado
     try {
       for (let length = 0; ; ) {
         if (length === buffer.length) throw new Unreadable(file, `larger than ${limits.fileBytes} bytes`)
-        const more = attempt(file, () => fs.readSync(fd, buffer, length, buffer.length - length, null))
+        const more = attempt(file, () =>
+          fs.readSync(fd, buffer, length, Math.min(limits.readBytes, buffer.length - length), null),
+        )
         if (more === 0) return buffer.toString('utf8', 0, length)
         length += more
       }

@@ -68,8 +68,11 @@ type Synchronous<T> = (() => T) & (T extends PromiseLike<unknown> ? never : unkn
 
 interface Known {
   readonly netns: { -readonly [K in keyof NetworkNamespace]: NetworkNamespace[K] }
-  /** When the kernel made the file in /run/netns: tells twins apart where no cookie can be had. */
-  madeAtMs?: number
+  /**
+   * When the kernel made what the file in /run/netns stands for. It differs between twins, because an inode is free again
+   * only some time after its namespace; but it changes too when a namespace was without a name for a while.
+   */
+  madeAtMs?: number | undefined
   whyNotEntered?: string | undefined
   /** Of a file in /proc that all processes of a namespace share, for where ns/net cannot be read. */
   procInode?: number | undefined
@@ -140,6 +143,8 @@ export function createNamespaces({ root, libc }: { readonly root: string; readon
       if (fs.statfsSync(file).type !== nsfsMagic) return undefined // before it is opened: it could be anything
       fd = openNamespace(file)
       const { ino, ctimeMs } = fs.fstatSync(fd)
+      const same = byInode.get(ino)?.find(({ netns, madeAtMs }) => netns.name === name && madeAtMs === ctimeMs)
+      if (same?.netns.cookie !== undefined && same.whyNotEntered === undefined) return same // no need to go inside
       const known: Known = { netns: mint(name, ino), madeAtMs: ctimeMs }
       return learnCookie(known, fd) ? known : undefined
     } catch (error) {
@@ -172,6 +177,7 @@ export function createNamespaces({ root, libc }: { readonly root: string; readon
         : toCookie32(netns.cookie) === toCookie32(cookie)
     })
     if (known === undefined) return candidate
+    known.madeAtMs = candidate.madeAtMs
     known.whyNotEntered = candidate.whyNotEntered
     setCookie(known, cookie)
     return known
@@ -251,15 +257,9 @@ export function createNamespaces({ root, libc }: { readonly root: string; readon
 
   function enter<T>(netns: NetworkNamespace, fn: () => T): T {
     if (netns === host) return fn()
-    const what = describe(netns)
     const fd = openKnown(netns)
     try {
-      return door.visit(what, fd, () => {
-        // A name is given to a new namespace, with the old one's inode, in a moment.
-        if (netns.cookie !== undefined && !hasCookie(netns, toCookie32(door.readCookie() ?? 0)))
-          throw new Unreadable(what, 'is gone')
-        return fn()
-      })
+      return door.visit(describe(netns), fd, fn)
     } finally {
       fs.closeSync(fd)
     }
@@ -277,7 +277,9 @@ export function createNamespaces({ root, libc }: { readonly root: string; readon
       if (hasCode(error)) throw new Unreadable(what, 'is gone')
       throw error
     }
-    if (fs.fstatSync(fd).ino === netns.inode) return fd
+    // The name, and the inode with it, may be a new namespace's by now.
+    const { ino, ctimeMs } = fs.fstatSync(fd)
+    if (ino === netns.inode && (netns.name === undefined || ctimeMs === lookUp(netns)?.madeAtMs)) return fd
     fs.closeSync(fd)
     throw new Unreadable(what, 'is gone')
   }

@@ -107,16 +107,18 @@ export function createNetlink({ root, namespaces, libc: loaded }: NetlinkParts):
     try {
       const sent = libc.send(fd, request.bytes)
       if (sent < 0) throw fail(request, -sent)
-      const sentAtMs = performance.now()
+      let heardAtMs = performance.now()
       for (;;) {
         if (isTurnOver()) await nextTurn(signal)
         const length = libc.receive(fd, buffer, MSG_DONTWAIT_TRUNC)
         if (length > buffer.length) throw new NetlinkError(request.name, 'EMSGSIZE', `${length} bytes in one piece`)
         if (length >= 0) {
           if (take(buffer, length)) return
+          heardAtMs = performance.now()
         } else if (length === -EAGAIN) {
           // The kernel makes each piece while it is asked for: there is nothing to wait for but a fault.
-          if (performance.now() - sentAtMs > limits.netlinkAnswerMs) throw new NetlinkError(request.name, 'ETIMEDOUT', 'no answer')
+          if (performance.now() - heardAtMs > limits.netlinkAnswerMs)
+            throw new NetlinkError(request.name, 'ETIMEDOUT', 'no answer')
           await setTimeout(lostAnswerCheckMs)
           signal.throwIfAborted()
         } else if (length !== -EINTR) throw fail(request, -length)

@@ -53,7 +53,7 @@ export interface Tracer {
    */
   reasonName(reason: number): string
   /** Every process and its network namespace, by the program `tasks`. */
-  tasks(): Iterable<TracedTask>
+  tasks(): readonly TracedTask[]
   /** Events not counted, exactly: refused by a full map; or the program was at work on that CPU when they came. */
   lost(): { readonly mapFull: number; readonly recursion: number }
   stop(): Promise<void>
@@ -92,6 +92,7 @@ export function createTracer({ off = [] }: TracerOptions = {}): Tracer {
     return { ...running, ...program }
   }
   const mapOf = (name: MapName) => programOf(maps[name]).maps.get(name)!
+  const taskRecords = new DataView(new ArrayBuffer(limits.tracerTaskBytes))
 
   return {
     async start() {
@@ -117,25 +118,25 @@ export function createTracer({ off = [] }: TracerOptions = {}): Tracer {
 
     reasonName: (reason) => (reason === reasonUnknown ? 'unknown' : (reasons.get(reason) ?? numberedReason(reason))),
 
-    *tasks() {
+    tasks() {
       const { libbpf, linkFd } = programOf('tasks')
       const file = libbpf.createIterator(linkFd)
       if (file < 0) throw new Error(`cannot list the tasks: ${errorName(file)}`)
-      const bytes = Buffer.alloc(limits.tracerTaskBytes)
-      const records = new DataView(bytes.buffer, bytes.byteOffset)
+      const tasks: TracedTask[] = []
       try {
-        for (let read = readSync(file, bytes); read > 0; read = readSync(file, bytes)) {
+        for (let read = readSync(file, taskRecords); read > 0; read = readSync(file, taskRecords)) {
           for (let at = 0; at + taskRecordBytes <= read; at += taskRecordBytes) {
-            yield {
-              pid: records.getUint32(at, true),
-              inode: records.getUint32(at + 4, true),
-              cookie: Number(records.getBigUint64(at + 8, true)),
-            }
+            tasks.push({
+              pid: taskRecords.getUint32(at, true),
+              inode: taskRecords.getUint32(at + 4, true),
+              cookie: Number(taskRecords.getBigUint64(at + 8, true)),
+            })
           }
         }
       } finally {
         closeSync(file)
       }
+      return tasks
     },
 
     lost() {

@@ -94,7 +94,8 @@ ${unknown.map((reason) => html`<p class="note">Not known: ${reason}</p>`)}
 
 /** Numbers are set to the right. */
 function columnClass(rows: readonly (readonly Cell[])[], i: number): string {
-  const isNumber = (cell: Cell): boolean => typeof cell === 'number' || (typeof cell === 'object' && 'level' in cell)
+  const isNumber = (cell: Cell): boolean =>
+    cell === undefined || typeof cell === 'number' || (typeof cell === 'object' && 'level' in cell)
   return rows.some((row) => isNumber(row[i])) ? 'number' : ''
 }
 
@@ -158,7 +159,7 @@ section.bad { box-shadow: inset 4px 0 var(--bad) } section.odd { box-shadow: ins
 .scroll { overflow-x: auto } table { border-collapse: collapse; width: 100%; font-size: .875rem; font-variant-numeric: tabular-nums }
 th { text-align: left; font-weight: 500; color: var(--quiet); white-space: nowrap } th, td { padding: .3rem .75rem .3rem 0; vertical-align: top }
 td { border-top: 1px solid var(--line); overflow-wrap: normal } thead + tbody tr:first-child td { border-top: 1px solid var(--line) }
-.sources td:first-child { width: 1.5rem } .sources td:nth-child(2) { white-space: nowrap }
+.sources td:first-child { width: 1.5rem } .sources td:nth-child(2) { width: 1%; white-space: nowrap } .number + :not(.number) { padding-left: .75rem }
 .number { text-align: right; white-space: nowrap } th:last-child, td:last-child { padding-right: 0 }
 meter { width: 6rem; vertical-align: middle }
 footer { display: flex; flex-wrap: wrap; gap: 0 1.5rem; align-items: baseline } footer p { margin: 0 } nav a { margin-right: 1rem }

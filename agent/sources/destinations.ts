@@ -14,7 +14,7 @@ const keyWords = 9
 
 /** A hash table with open addressing in two typed arrays: 50,000 destinations as objects in a Map would cost ten times the memory and time. */
 export function createDestinations(): Destinations {
-  let slots = 1024
+  let slots = 64
   let keys = new Uint32Array(slots * keyWords)
   let counts = new Uint32Array(slots)
   let used = 0

@@ -139,7 +139,6 @@ describe('netvitals serve', () => {
   it('prints where it answers and what it can, and ends well when told', async () => {
     const terminal = createFakeTerminal()
     const socket = path.join(directory, 'agent.sock')
-    const told = vi.spyOn(process, 'once')
     const argv = [
       '--web.listen-address',
       '127.0.0.1:0',
@@ -158,11 +157,10 @@ describe('netvitals serve', () => {
     expect(await (await fetch(url)).text()).toContain('<h1>')
     expect(terminal.printed).toContain(`metrics  ${url}metrics\n  socket   ${socket}\n`)
     expect(terminal.printed).toMatch(/ {2}– trace-drops +switched off/)
-    process.emit('SIGTERM')
+    process.emit('SIGTERM', 'SIGTERM')
     expect(await status).toBe(0)
     await expect(fetch(`${url}healthz`)).rejects.toThrow()
     expect(fs.existsSync(socket)).toBe(false)
-    expect(told).not.toHaveBeenCalledWith('exit')
   })
 
   it('cannot be started twice', async () => {
@@ -189,9 +187,9 @@ describe('netvitals serve', () => {
 describe('the exit status', () => {
   async function runIt(...argv: string[]): Promise<{ status: number; out: string; error: string }> {
     let [out, error] = ['', '']
-    vi.spyOn(process.stdout, 'write').mockImplementation((text, done) => {
+    vi.spyOn(process.stdout, 'write').mockImplementation((text: unknown, ...rest: unknown[]) => {
       out += text
-      if (typeof done === 'function') done()
+      for (const done of rest) if (typeof done === 'function') done()
       return true
     })
     vi.spyOn(process.stderr, 'write').mockImplementation((text) => {

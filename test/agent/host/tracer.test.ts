@@ -205,19 +205,28 @@ requireRoot('a tracer that cannot run says what is missing', () => {
     expect(check()).toEqual(both(expect.stringMatching(/^not a BPF object: .+/)))
   })
 
-  test('a program that the verifier refuses is left out alone, with its verdict', () => {
-    const source = join(built, 'refused.bpf.c')
+  /** Puts an object in place that is made of the source with something replaced. */
+  const rebuild = (what: string, by: string) => {
+    const source = join(built, 'other.bpf.c')
     const text = readFileSync(join(root, 'agent/bpf/netvitals.bpf.c'), 'utf8')
-    // A list of tasks that does not look whether there is a task.
-    const careless = text.replace('if (!task || task->pid != task->tgid)', 'if (task->pid != task->tgid)')
-    expect(careless).not.toBe(text)
-    writeFileSync(source, careless)
-    const architecture = execFileSync('uname', ['-m'], { encoding: 'utf8' }).trim()
-    const headers = `/usr/include/${architecture}-linux-gnu`
-    execFileSync('clang-14', ['-target', 'bpf', '-O2', '-g', `-I${headers}`, '-c', source, '-o', object()])
+    expect(text).toContain(what)
+    writeFileSync(source, text.replaceAll(what, by))
+    const headers = `/usr/include/${execFileSync('uname', ['-m'], { encoding: 'utf8' }).trim()}-linux-gnu`
+    execFileSync('clang-14', ['-target', 'bpf', '-mcpu=v2', '-O2', '-g', `-I${headers}`, '-c', source, '-o', object()])
+  }
+
+  test('a program that the verifier refuses is left out alone, with its verdict', () => {
+    rebuild('if (!task || task->pid != task->tgid)', 'if (task->pid != task->tgid)')
     expect(check()).toEqual({
       dropped_packets: 'runs',
       tasks: expect.stringMatching(/^refused by the kernel, EACCES: R\d+ invalid mem access '.*or_null_'$/),
     })
+  })
+
+  test('an object of another version', () => {
+    rebuild('int tasks(', 'int threads(')
+    expect(check()).toEqual({ dropped_packets: 'runs', tasks: 'the BPF object does not have it' })
+    rebuild('dropped_packets_total', 'dropped_total')
+    expect(check()).toEqual(both('the BPF object has no map dropped_packets_total'))
   })
 })
