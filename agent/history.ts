@@ -5,7 +5,7 @@ import type { Slots } from './series.ts'
 /** The last 15 minutes of the metrics the catalogue marks with `history`, one frame every 20 s, so that findings and the page see rates. */
 export interface History extends Slots {
   remember(snapshot: Snapshot): void
-  /** How much a counter grew over about the last `seconds`, or since the series or the history began; undefined until two frames have it. */
+  /** How much a counter grew over about the last `seconds`, or since the series or the history began; undefined while nothing is known but its value. */
   increase(series: Series, seconds: number): { readonly amount: number; readonly seconds: number } | undefined
   /** Values, oldest first; NaN where the series was not there. */
   values(series: Series): { readonly atMs: number; readonly value: number }[]
@@ -27,11 +27,25 @@ export function createHistory(): History {
   const frames: Frame[] = []
   const freeSlots: number[] = []
   let nextSlot = 0
+  let newestAtMs = 0
 
   function values(series: Series): { atMs: number; value: number }[] {
     const { slot } = series
     if (slot === undefined) return []
-    return frames.map(({ atMs, values }) => ({ atMs, value: atMs < series.bornAtMs ? Number.NaN : (values[slot] ?? Number.NaN) }))
+    const past = frames.map(({ atMs, values }) => ({
+      atMs,
+      value: atMs < series.bornAtMs ? Number.NaN : (values[slot] ?? Number.NaN),
+    }))
+    return past.at(-1)?.atMs === newestAtMs ? past : [...past, { atMs: newestAtMs, value: plainValue(series) }]
+  }
+
+  /** As `values`, without what is not known, but with the 0 a series was born from. */
+  function knownValues(series: Series): { atMs: number; value: number }[] {
+    const all = values(series)
+    const known = all.filter(({ value }) => !Number.isNaN(value))
+    const oldest = all[0]
+    if (!series.bornFromZero || oldest === undefined || series.bornAtMs < oldest.atMs) return known
+    return [{ atMs: all[all.length - known.length - 1]?.atMs ?? series.bornAtMs, value: 0 }, ...known]
   }
 
   return {
@@ -41,6 +55,7 @@ export function createHistory(): History {
       freeSlots.push(slot)
     },
     remember(snapshot) {
+      newestAtMs = snapshot.takenAtMs
       const last = frames.at(-1)
       if (last !== undefined && snapshot.takenAtMs - last.atMs < limits.historyFrameMs) return
       const oldest = frames.length === limits.historyFrames ? frames.shift() : undefined
@@ -55,11 +70,7 @@ export function createHistory(): History {
     },
     values,
     increase(series, seconds) {
-      const all = values(series)
-      const born = all.findIndex(({ value }) => !Number.isNaN(value))
-      const before = all[born - 1]
-      if (before !== undefined && series.bornFromZero) before.value = 0
-      const known = all.filter(({ value }) => !Number.isNaN(value))
+      const known = knownValues(series)
       const last = known.at(-1)
       const first = last && known.find(({ atMs }) => last.atMs - atMs <= seconds * 1000)
       if (last === undefined || first === undefined || first === last) return undefined

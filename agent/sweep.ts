@@ -173,7 +173,7 @@ export function createSweep(parts: SweepParts): Sweep {
     for (const [kind, total] of lost) self.set('netvitals_lost_events_total', { kind }, total)
     self.set('netvitals_sweep_duration_seconds', {}, durationMs / 1000)
     self.set('netvitals_subjects', {}, identity.rows().filter((row) => row.departedAtMs === undefined).length)
-    self.set('netvitals_subjects_unresolved', {}, unresolved.size)
+    self.set('netvitals_subjects_unresolved', {}, unresolved.size + identity.unlisted())
     self.set('netvitals_series', {}, store.count())
     self.set('netvitals_series_dropped_total', {}, store.dropped())
   }

@@ -49,6 +49,8 @@ export interface Namespaces {
   departed(): readonly DepartedNamespace[]
   /** The namespace of a tracer's key, present or departed, with a name or without. */
   find(inode: number, cookie32: number): NetworkNamespace | undefined
+  /** One of which only the tracer's key is known, so that its values can be counted as nobody's. The same object until the next refresh. */
+  stranger(inode: number, cookie32: number): NetworkNamespace
   /** Learns processes and cookies from a list of all tasks, for where neither /proc nor setns would tell. */
   adoptTasks(tasks: Iterable<Task>): void
   /** A process that is inside now. */
@@ -97,10 +99,12 @@ export function createNamespaces({ root, libc }: { readonly root: string; readon
   let departed: Known[] = []
   /** Of all three. */
   const byInode = new Map<number | undefined, Known[]>()
+  const strangers = new Map<string, NetworkNamespace>()
   let unlisted = 0
 
   function refresh(): void {
     unlisted = 0
+    strangers.clear()
     const next: Known[] = []
     const seen = new Set([host.inode])
     for (const name of isLive ? listNames() : []) {
@@ -294,6 +298,12 @@ export function createNamespaces({ root, libc }: { readonly root: string; readon
       return departed.map(({ netns, departedAtMs = 0 }) => ({ netns, departedAtMs }))
     },
     find,
+    stranger(inode, cookie32) {
+      const key = `${inode} ${cookie32}`
+      const stranger = strangers.get(key) ?? mint(undefined, inode, cookie32)
+      strangers.set(key, stranger)
+      return stranger
+    },
     adoptTasks,
     processOf,
     whyUnreadable,

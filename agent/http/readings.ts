@@ -1,6 +1,6 @@
 import type { History } from '../history.ts'
 import type { MetricName } from '../metrics/catalogue.ts'
-import type { Series, Snapshot } from '../metrics/snapshot.ts'
+import type { Snapshot } from '../metrics/snapshot.ts'
 
 /** One series as the page needs it. */
 export interface Reading {
@@ -19,13 +19,6 @@ export const grownSeconds = 300
 export function createReader(snapshot: Snapshot, history: Pick<History, 'increase'>): (name: MetricName) => readonly Reading[] {
   const families = new Map(snapshot.families.map((family) => [family.name, family.series]))
 
-  function grow(series: Series): number | undefined {
-    const age = (snapshot.takenAtMs - series.bornAtMs) / 1000
-    // The history begins with its first value, which is the very burst that a new counter was born of.
-    if (series.bornFromZero && age <= grownSeconds && typeof series.value === 'number') return series.value
-    return history.increase(series, grownSeconds)?.amount
-  }
-
   return (name) =>
     (families.get(name) ?? []).map((series) => {
       const labels = parseLabels(series.labels)
@@ -33,7 +26,7 @@ export function createReader(snapshot: Snapshot, history: Pick<History, 'increas
         labels,
         row: nameRow(labels),
         value: typeof series.value === 'number' ? series.value : Number.NaN,
-        grown: grow(series),
+        grown: history.increase(series, grownSeconds)?.amount,
       }
     })
 }

@@ -24,6 +24,8 @@ export interface Identity {
   resolve(subject: Subject): Row | undefined
   /** Present ones and those that left within the departure time. */
   rows(): readonly Row[]
+  /** Subjects that have a name but found no place within the limits. */
+  unlisted(): number
 }
 
 interface MutableRow extends Row {
@@ -67,5 +69,6 @@ export function createIdentity(host: Pick<Host, 'namespaces' | 'refresh'>): Iden
       return subject.netns === undefined ? undefined : rowOf.get(subject.netns)
     },
     rows: () => [...rowOf.values()],
+    unlisted: () => namespaces.unlisted(),
   }
 }

@@ -1124,7 +1124,7 @@ export const catalogue = {
     birth: 'subject',
     source: 'agent',
     labels: [],
-    help: 'Network namespaces with values in the last sweep that belong to nobody known; their values are left out.',
+    help: 'Network namespaces of the last sweep that belong to nobody known, or are beyond the limit; their values are left out.',
     origin: 'the agent',
   },
   netvitals_subjects_skipped: {

@@ -1,6 +1,5 @@
 import { limits } from '../limits.ts'
 
-// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is looked for
 const unsafe = /[\u0000-\u001f\u007f-\u009f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufeff]/
 
 /** A label value as it may be shown: no control characters, no direction marks, no lone surrogates, bounded in length. What comes from devices, pods and the kernel is not trusted. */

@@ -22,10 +22,15 @@ export function createDestinations(): Destinations {
   let lost = 0
   const key = new Uint32Array(keyWords)
 
-  function readKey({ addresses, localAt, remoteAt, remotePort }: SocketRow): void {
-    for (let word = 0; word < 8; word++) {
-      const at = word < 4 ? localAt + word * 4 : remoteAt + (word - 4) * 4
-      key[word] = (addresses[at]! << 24) | (addresses[at + 1]! << 16) | (addresses[at + 2]! << 8) | addresses[at + 3]!
+  function readWord(bytes: Uint8Array, at: number): number {
+    return (bytes[at]! << 24) | (bytes[at + 1]! << 16) | (bytes[at + 2]! << 8) | bytes[at + 3]!
+  }
+
+  function readKey({ family, addresses, localAt, remoteAt, remotePort }: SocketRow): void {
+    for (let word = 0; word < 4; word++) {
+      const isThere = word === 0 || family === 6 // behind an IPv4 address are zeros
+      key[word] = isThere ? readWord(addresses, localAt + word * 4) : 0
+      key[word + 4] = isThere ? readWord(addresses, remoteAt + word * 4) : 0
     }
     key[8] = remotePort
   }

@@ -1,5 +1,6 @@
 import type { Host } from '../host/host.ts'
 import type { NetworkNamespace } from '../host/namespaces.ts'
+import { isTurnOver, nextTurn } from '../host/turn.ts'
 import type { MetricName } from '../metrics/catalogue.ts'
 import type { Sink } from './source.ts'
 
@@ -12,7 +13,7 @@ export async function eachNamespace<M extends MetricName>(
 ): Promise<void> {
   await read(host.namespaces.host, true)
   for (const netns of host.namespaces.list()) {
-    signal.throwIfAborted()
+    if (isTurnOver()) await nextTurn(signal)
     try {
       await read(netns, false)
     } catch (error) {

@@ -94,7 +94,8 @@ export function createNetlinkConntrack(host: Host): Source<Metric> {
       await eachNamespace(host, sink, signal, async (netns, isHost) => {
         const of = { netns }
         const { entries, cpus } = await readTable(netns, isHost, signal)
-        if (isHost || (entries ?? 0) > 0 || cpus.some((counters) => counterNames.some((name) => (counters[name] ?? 0) > 0))) used.add(netns)
+        if (isHost || (entries ?? 0) > 0 || cpus.some((counters) => counterNames.some((name) => (counters[name] ?? 0) > 0)))
+          used.add(netns)
         if (!used.has(netns)) return
         sink.emit('netvitals_conntrack_entries_limit', { of, labels: {}, value: limit })
         if (entries !== undefined) sink.emit('netvitals_conntrack_entries', { of, labels: {}, value: entries })

@@ -56,6 +56,18 @@ describe('history', () => {
     expect(history.increase(makeSeries(slot, 7, 20_000), 300)).toBeUndefined()
   })
 
+  it('counts what it was born with although its birth was in no frame, up to the newest sweep', () => {
+    const history = createHistory()
+    const slot = history.take()
+    const series = (value: number): Series => ({ ...makeSeries(slot, value, 5000), bornFromZero: true })
+    history.remember(snapshot(0, []))
+    history.remember(snapshot(5000, [series(7)]))
+    expect(history.increase(series(7), 300)).toEqual({ amount: 7, seconds: 5 })
+    history.remember(snapshot(20_000, [series(9)]))
+    history.remember(snapshot(25_000, [series(10)]))
+    expect(history.increase(series(10), 300)).toEqual({ amount: 10, seconds: 25 })
+  })
+
   it('gives the next owner of a place no past', () => {
     const history = createHistory()
     const slot = history.take()

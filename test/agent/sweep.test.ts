@@ -17,6 +17,7 @@ const identity: Identity = {
   refresh: () => undefined,
   resolve: (subject) => (subject.address === 'unknown' ? undefined : host),
   rows: () => [host],
+  unlisted: () => 0,
 }
 const of = { address: 'host' }
 

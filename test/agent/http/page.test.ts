@@ -83,16 +83,6 @@ describe('drops', () => {
     expect(pageOf(input)).toContain('Worth a look.')
   })
 
-  it('of a counter born in this time count from its birth', () => {
-    const born = series(row('', '', drop('x', 'other')), 200, { bornFromZero: true, bornAtMs: 900_000 })
-    expect(section('drops', inputOf({ netvitals_dropped_packets_total: [born] })).rows[0]![2]).toBe(200)
-    const old = series(row('', '', drop('x', 'other')), 200, { bornFromZero: true, bornAtMs: 600_000 })
-    growth.set(old, 5)
-    expect(section('drops', inputOf({ netvitals_dropped_packets_total: [old] })).rows[0]![2]).toBe(5)
-    const foreign = series(row('', '', drop('x', 'other')), 200, { bornFromZero: false, bornAtMs: 900_000 })
-    expect(section('drops', inputOf({ netvitals_dropped_packets_total: [foreign] })).rows).toEqual([])
-  })
-
   it('are not said to be none where they are not known', () => {
     const absent = new Map(sourceOf('trace-drops').writes.map((name) => [name, 'needs CAP_BPF']))
     const reports = allOk.map((one) =>

@@ -3,12 +3,13 @@ import { expect, it } from 'vitest'
 import { createDestinations } from '../../../agent/sources/destinations.ts'
 import type { SocketRow } from '../../../parsers/socket-row.ts'
 
+/** An address of four bytes is IPv4, any other IPv6. */
 const socket = (local: readonly number[], remote: readonly number[], remotePort: number): SocketRow => {
   const addresses = new Uint8Array(40)
   addresses.set(local, 3)
   addresses.set(remote, 20)
   return {
-    family: 4,
+    family: local.length === 4 ? 4 : 6,
     state: 1,
     localPort: 0,
     remotePort,
@@ -24,12 +25,17 @@ const socket = (local: readonly number[], remote: readonly number[], remotePort:
 }
 
 it('finds the busiest destination among any, as a Map does', () => {
-  const address = fc.array(fc.constantFrom(0, 1, 127, 255), { minLength: 4, maxLength: 16 })
+  const byte = fc.constantFrom(0, 1, 127, 255)
+  const pair = fc
+    .constantFrom(4, 16)
+    .chain((size) =>
+      fc.tuple(fc.array(byte, { minLength: size, maxLength: size }), fc.array(byte, { minLength: size, maxLength: size })),
+    )
   fc.assert(
-    fc.property(fc.array(fc.tuple(address, address, fc.integer({ min: 0, max: 3 })), { maxLength: 300 }), (all) => {
+    fc.property(fc.array(fc.tuple(pair, fc.integer({ min: 0, max: 3 })), { maxLength: 300 }), (all) => {
       const destinations = createDestinations()
       const model = new Map<string, number>()
-      for (const [local, remote, port] of all) {
+      for (const [[local, remote], port] of all) {
         const pad = (bytes: number[]): string => [...bytes, ...Array(16 - bytes.length).fill(0)].join('.')
         const key = `${pad(local)} ${pad(remote)} ${port}`
         model.set(key, (model.get(key) ?? 0) + 1)
