@@ -42,7 +42,7 @@ node_modules/.package-lock.json: package.json package-lock.json
 
 # With root and apt the missing packages are installed; otherwise the command is printed and the agent does without.
 define install_packages
-	@missing=; for entry in $(1); do \
+	@missing=; for entry in $(foreach entry,$(1),'$(entry)'); do \
 	  package=$${entry%%:*}; \
 	  dpkg-query -W -f '$${Status}' "$$package" 2>/dev/null | grep -q '^install ok installed' && continue; \
 	  missing="$$missing $$package"; echo "missing: $$package, for: $$(echo "$${entry#*:}" | tr _ ' ')"; \
