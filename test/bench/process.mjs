@@ -71,3 +71,6 @@ export function findNodeExporter() {
 }
 
 export const describeMachine = () => `Linux ${os.release()}, ${os.cpus().length} CPUs, Node ${process.version}`
+
+/** One row of the table that run.mjs prints. */
+export const printRow = (...cells) => console.log(`| ${cells.join(' | ')} |`)

@@ -23,6 +23,7 @@ function udpSend({ address, port, count, ports = 1, bytes = 32, cpu, segmentByte
   const messages = datagrams(batch, (index) => socketAddress(address, port + (index % ports)), bytes)
   const errors = {}
   let sent = 0
+  const startedNs = process.hrtime.bigint()
   for (let done = 0; done < count; ) {
     const at = done % batch
     const result = libc.sendmmsg(socket, messages.subarray(at * mmsghdrBytes), Math.min(batch - at, count - done, atOnce), 0)
@@ -30,7 +31,7 @@ function udpSend({ address, port, count, ports = 1, bytes = 32, cpu, segmentByte
     else tally(errors, lastError())
     done += result > 0 ? result : 1
   }
-  return { sent, errors }
+  return { sent, errors, elapsedNs: Number(process.hrtime.bigint() - startedNs) }
 }
 
 /** `udp-listen`: sockets that nobody reads, until `read`, which takes all that is there and returns how many. */
