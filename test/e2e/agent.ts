@@ -14,9 +14,24 @@ export interface Agent {
 }
 
 export async function startAgent(namespace: string, flags: readonly string[] = [], port = 10477): Promise<Agent> {
-  const child = spawn('ip', ['netns', 'exec', namespace, process.execPath, main, 'serve', `--web.listen-address=127.0.0.1:${port}`, '--web.socket=', '--log.level=warn', ...flags], {
-    stdio: ['ignore', 'pipe', 'pipe'],
-  })
+  const child = spawn(
+    'ip',
+    [
+      'netns',
+      'exec',
+      namespace,
+      process.execPath,
+      main,
+      'serve',
+      `--web.listen-address=127.0.0.1:${port}`,
+      '--web.socket=',
+      '--log.level=warn',
+      ...flags,
+    ],
+    {
+      stdio: ['ignore', 'pipe', 'pipe'],
+    },
+  )
   let output = ''
   const exited = new Promise<void>((resolve) => child.on('exit', () => resolve()))
   await new Promise<void>((resolve, reject) => {
@@ -32,10 +47,21 @@ export async function startAgent(namespace: string, flags: readonly string[] = [
     pid: child.pid ?? 0,
     output: () => output,
     get: (url) =>
-      execFileSync('ip', ['netns', 'exec', namespace, process.execPath, '-e', `fetch(${JSON.stringify(`http://127.0.0.1:${port}${url}`)}).then((answer) => answer.text()).then((text) => process.stdout.write(text))`], {
-        encoding: 'utf8',
-        maxBuffer: 1 << 26,
-      }),
+      execFileSync(
+        'ip',
+        [
+          'netns',
+          'exec',
+          namespace,
+          process.execPath,
+          '-e',
+          `fetch(${JSON.stringify(`http://127.0.0.1:${port}${url}`)}).then((answer) => answer.text()).then((text) => process.stdout.write(text))`,
+        ],
+        {
+          encoding: 'utf8',
+          maxBuffer: 1 << 26,
+        },
+      ),
     async stop() {
       child.kill('SIGTERM')
       const timer = setTimeout(() => child.kill('SIGKILL'), 5000)

@@ -9,7 +9,9 @@ import { type Agent, startAgent } from './agent.ts'
 
 const root = path.resolve(import.meta.dirname, '../..')
 const findProgram = (name: string): string | undefined =>
-  [path.join(root, '.cache/prometheus/usr/bin', name), `/usr/bin/${name}`, `/usr/local/bin/${name}`].find((file) => fs.existsSync(file))
+  [path.join(root, '.cache/prometheus/usr/bin', name), `/usr/bin/${name}`, `/usr/local/bin/${name}`].find((file) =>
+    fs.existsSync(file),
+  )
 const prometheus = findProgram('prometheus')
 const promtool = findProgram('promtool')
 
@@ -30,14 +32,29 @@ requireRoot('a real Prometheus, two of them at different phases', () => {
 
   const ask = (port: number, query: string): unknown =>
     JSON.parse(
-      execFileSync('ip', ['netns', 'exec', topology.a.name, process.execPath, '-e', `fetch(${JSON.stringify(`http://127.0.0.1:${port}${query}`)}).then((answer) => answer.text()).then(console.log)`], {
-        encoding: 'utf8',
-      }),
+      execFileSync(
+        'ip',
+        [
+          'netns',
+          'exec',
+          topology.a.name,
+          process.execPath,
+          '-e',
+          `fetch(${JSON.stringify(`http://127.0.0.1:${port}${query}`)}).then((answer) => answer.text()).then(console.log)`,
+        ],
+        {
+          encoding: 'utf8',
+        },
+      ),
     )
-  const query = (port: number, expression: string): { metric: Record<string, string>; value?: [number, string]; values?: [number, string][] }[] =>
+  const query = (
+    port: number,
+    expression: string,
+  ): { metric: Record<string, string>; value?: [number, string]; values?: [number, string][] }[] =>
     (ask(port, `/api/v1/query?query=${encodeURIComponent(expression)}`) as { data: { result: [] } }).data.result
   /** The values of the one series, in the order they were scraped. */
-  const samples = (port: number, selector: string): number[] => query(port, `${selector}[5m]`)[0]?.values?.map(([, value]) => Number(value)) ?? []
+  const samples = (port: number, selector: string): number[] =>
+    query(port, `${selector}[5m]`)[0]?.values?.map(([, value]) => Number(value)) ?? []
   const scrapes = (count: number): Promise<void> => sleep(count * scrapeSeconds * 1000 + 500)
 
   beforeAll(async () => {
@@ -53,13 +70,29 @@ scrape_configs:
     )
     for (const port of ports) {
       servers.push(
-        spawn('ip', ['netns', 'exec', topology.a.name, prometheus ?? '', `--config.file=${configuration}`, `--storage.tsdb.path=${path.join(folder, String(port))}`, `--web.listen-address=127.0.0.1:${port}`, '--log.level=error'], {
-          stdio: 'ignore',
-        }),
+        spawn(
+          'ip',
+          [
+            'netns',
+            'exec',
+            topology.a.name,
+            prometheus ?? '',
+            `--config.file=${configuration}`,
+            `--storage.tsdb.path=${path.join(folder, String(port))}`,
+            `--web.listen-address=127.0.0.1:${port}`,
+            '--log.level=error',
+          ],
+          {
+            stdio: 'ignore',
+          },
+        ),
       )
       await sleep(700)
     }
-    await vi.waitFor(() => ports.forEach((port) => expect(query(port, 'up{job="netvitals"} == 1')).toHaveLength(1)), { timeout: 20_000, interval: 500 })
+    await vi.waitFor(() => ports.forEach((port) => expect(query(port, 'up{job="netvitals"} == 1')).toHaveLength(1)), {
+      timeout: 20_000,
+      interval: 500,
+    })
     await scrapes(3) // so that they know their interval
   }, 60_000)
 
@@ -88,7 +121,11 @@ scrape_configs:
   })
 
   it('is content with all of it: promtool check metrics', () => {
-    const result = execFileSync(promtool ?? '', ['check', 'metrics'], { input: agent.get('/metrics'), encoding: 'utf8', stdio: ['pipe', 'pipe', 'pipe'] })
+    const result = execFileSync(promtool ?? '', ['check', 'metrics'], {
+      input: agent.get('/metrics'),
+      encoding: 'utf8',
+      stdio: ['pipe', 'pipe', 'pipe'],
+    })
     expect(result).toBe('')
   })
 
@@ -101,9 +138,16 @@ scrape_configs:
       expect(seen[0]).toBe(0)
       expect(seen.at(-1)).toBe(100)
       expect(new Set(seen)).toEqual(new Set([0, 100]))
-      expect(Number(query(port, 'increase(netvitals_dropped_packets_total{reason="netfilter_drop",direction="out",pod=""}[1m])')[0]?.value?.[1])).toBeGreaterThan(0)
+      expect(
+        Number(
+          query(port, 'increase(netvitals_dropped_packets_total{reason="netfilter_drop",direction="out",pod=""}[1m])')[0]
+            ?.value?.[1],
+        ),
+      ).toBeGreaterThan(0)
     }
-    expect(agent.get('/metrics')).toMatch(/^netvitals_dropped_packets_total\{namespace="",pod="",reason="netfilter_drop".*\} 100$/m)
+    expect(agent.get('/metrics')).toMatch(
+      /^netvitals_dropped_packets_total\{namespace="",pod="",reason="netfilter_drop".*\} 100$/m,
+    )
   }, 30_000)
 
   it('sees no increase that did not happen when the agent restarts', async () => {
@@ -125,7 +169,14 @@ scrape_configs:
     const selector = `netvitals_udp_no_port_total{pod="${name}"}`
     const send = (count: number): void => {
       execFileSync('ip', ['-n', name, 'link', 'set', 'lo', 'up'])
-      execFileSync('ip', ['netns', 'exec', name, process.execPath, '-e', `const s = require('node:dgram').createSocket('udp4'); let n = 0; const next = () => n++ < ${count} ? s.send('x', 9, '127.0.0.1', () => setTimeout(next, 1)) : s.close(); s.on('error', () => {}); next()`])
+      execFileSync('ip', [
+        'netns',
+        'exec',
+        name,
+        process.execPath,
+        '-e',
+        `const s = require('node:dgram').createSocket('udp4'); let n = 0; const next = () => n++ < ${count} ? s.send('x', 9, '127.0.0.1', () => setTimeout(next, 1)) : s.close(); s.on('error', () => {}); next()`,
+      ])
     }
     execFileSync('ip', ['netns', 'add', name])
     try {

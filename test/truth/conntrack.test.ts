@@ -15,7 +15,8 @@ requireRoot('connection tracking', () => {
     maximum = fs.readFileSync(maximumFile, 'utf8')
     topology = await createTopology('nve-conntrack')
     for (const namespace of [topology.a, topology.b]) {
-      for (const iptables of ['iptables', 'ip6tables']) topology.exec(namespace, iptables, '-A', 'INPUT', '-m', 'conntrack', '--ctstate', 'NEW,ESTABLISHED', '-j', 'ACCEPT')
+      for (const iptables of ['iptables', 'ip6tables'])
+        topology.exec(namespace, iptables, '-A', 'INPUT', '-m', 'conntrack', '--ctstate', 'NEW,ESTABLISHED', '-j', 'ACCEPT')
     }
     wiring = await startWiring({ tracer: false })
     await wiring.sweep()
@@ -40,11 +41,18 @@ requireRoot('connection tracking', () => {
   it('a full table: drops and early drops are what the kernel counts, the entries stay at the limit', async () => {
     const { b } = topology
     fs.writeFileSync(maximumFile, '200')
-    const { errors } = await topology.run<{ errors: Record<string, number> }>(b, 'udp-send', { address: '127.0.0.1', port: 9000, ports: 500, count: 500, atOnce: 1 })
+    const { errors } = await topology.run<{ errors: Record<string, number> }>(b, 'udp-send', {
+      address: '127.0.0.1',
+      port: 9000,
+      ports: 500,
+      count: 500,
+      atOnce: 1,
+    })
     fs.writeFileSync(maximumFile, maximum)
     await wiring.sweep()
     const kernel = topology.exec(b, 'conntrack', '-S')
-    const sum = (word: string): number => [...kernel.matchAll(new RegExp(`\\b${word}=(\\d+)`, 'g'))].reduce((total, [, number]) => total + Number(number), 0)
+    const sum = (word: string): number =>
+      [...kernel.matchAll(new RegExp(`\\b${word}=(\\d+)`, 'g'))].reduce((total, [, number]) => total + Number(number), 0)
     const value = (word: 'drop' | 'early_drop') => wiring.value(`netvitals_conntrack_${word}_total`, { pod: b.name }) ?? 0
     expect(value('drop')).toBeGreaterThan(0)
     expect(value('drop')).toBe(errors.EPERM) // what the sender was told

@@ -23,7 +23,8 @@ requireRoot('dropped packets on /metrics', () => {
     const rows = wiring.series('netvitals_dropped_packets_total', { pod: namespace.name })
     return Object.fromEntries(rows.map(({ labels, value }) => [labels.replace(/^.*?,(?=reason)/, ''), Number(value)]))
   }
-  const row = (reason: string, category: string, protocol: string, direction: string): string => `reason="${reason}",category="${category}",protocol="${protocol}",direction="${direction}"`
+  const row = (reason: string, category: string, protocol: string, direction: string): string =>
+    `reason="${reason}",category="${category}",protocol="${protocol}",direction="${direction}"`
 
   it.each(['ipv4', 'ipv6'] as const)('%s: a firewall rule on the way in, out and through', async (family) => {
     const { a, b, router } = topology
@@ -38,8 +39,12 @@ requireRoot('dropped packets on /metrics', () => {
     expect((await readDrops(a))[row(...name, 'out')]).toBe(200)
     expect((await readDrops(router!))[row(...name, 'forward')]).toBe(100)
     const headers = family === 'ipv4' ? 20 + 8 : 40 + 8
-    expect(wiring.value('netvitals_dropped_bytes_total', { pod: b.name, category: 'netfilter', direction: 'in' })).toBe(300 * (72 + headers))
-    expect(wiring.value('netvitals_dropped_bytes_total', { pod: router!.name, category: 'netfilter', direction: 'forward' })).toBe(100 * (72 + headers))
+    expect(wiring.value('netvitals_dropped_bytes_total', { pod: b.name, category: 'netfilter', direction: 'in' })).toBe(
+      300 * (72 + headers),
+    )
+    expect(
+      wiring.value('netvitals_dropped_bytes_total', { pod: router!.name, category: 'netfilter', direction: 'forward' }),
+    ).toBe(100 * (72 + headers))
   })
 
   it.each(['ipv4', 'ipv6'] as const)('%s: closed UDP and TCP ports', async (family) => {
@@ -72,15 +77,20 @@ requireRoot('dropped packets on /metrics', () => {
       topology.exec(namespace, 'iptables', '-t', 'raw', '-A', 'PREROUTING', '-p', 'udp', '--dport', '7005', '-j', 'DROP')
     }
     // Each on its own loopback: no queue on the way could drop anything before.
-    const storms = [a, b].map((namespace, cpu) => topology.run<{ sent: number }>(namespace, 'udp-send', { address: '127.0.0.1', port: 7005, count: 500_000, cpu }))
+    const storms = [a, b].map((namespace, cpu) =>
+      topology.run<{ sent: number }>(namespace, 'udp-send', { address: '127.0.0.1', port: 7005, count: 500_000, cpu }),
+    )
     const sweeps = (async () => {
       for (let i = 0; i < 20; i++) await wiring.sweep()
     })()
     expect((await Promise.all(storms)).map(({ sent }) => sent)).toEqual([500_000, 500_000])
     await sweeps
-    for (const namespace of [a, b]) expect((await readDrops(namespace))[row('netfilter_drop', 'netfilter', 'udp', 'in')]).toBe(500_000)
+    for (const namespace of [a, b])
+      expect((await readDrops(namespace))[row('netfilter_drop', 'netfilter', 'udp', 'in')]).toBe(500_000)
     const own = await wiring.self.families()
-    const lost = own.find(({ name }) => name === 'netvitals_lost_events_total')?.series.map(({ labels, value }) => [labels, value])
+    const lost = own
+      .find(({ name }) => name === 'netvitals_lost_events_total')
+      ?.series.map(({ labels, value }) => [labels, value])
     expect(lost).toContainEqual(['kind="map_full"', 0])
     expect(lost).toContainEqual(['kind="recursion"', 0])
   }, 60_000)

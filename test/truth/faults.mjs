@@ -12,9 +12,9 @@ import koffi from 'koffi'
 /**
  * `udp-send`: datagrams at full speed. `ports`: to so many ports in turn. `cpu`: only there. `segmentBytes`: cut up by
  * the kernel. `ttl`: hops. `atOnce`: so many a call; one refused within a call is tried again by the next, so where
- * refusals are counted it is 1.
+ * refusals are counted it is 1. `timed`: the result says how long the sending took.
  */
-function udpSend({ address, port, count, ports = 1, bytes = 32, cpu, segmentBytes, ttl, atOnce = count }) {
+function udpSend({ address, port, count, ports = 1, bytes = 32, cpu, segmentBytes, ttl, atOnce = count, timed = false }) {
   if (cpu !== undefined) pinTo(cpu)
   const socket = openSocket(address, SOCK_DGRAM)
   if (segmentBytes) setOption(socket, IPPROTO_UDP, UDP_SEGMENT, segmentBytes)
@@ -31,7 +31,7 @@ function udpSend({ address, port, count, ports = 1, bytes = 32, cpu, segmentByte
     else tally(errors, lastError())
     done += result > 0 ? result : 1
   }
-  return { sent, errors, elapsedNs: Number(process.hrtime.bigint() - startedNs) }
+  return { sent, errors, ...(timed && { elapsedNs: Number(process.hrtime.bigint() - startedNs) }) }
 }
 
 /** `udp-listen`: sockets that nobody reads, until `read`, which takes all that is there and returns how many. */

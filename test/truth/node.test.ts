@@ -17,7 +17,10 @@ requireRoot('metrics of the node, read by an agent that runs inside the namespac
   /** A fresh sweep's value; the sweep of a second ago would be shown again. */
   async function read(series: string): Promise<number> {
     await new Promise((resolve) => setTimeout(resolve, 1100))
-    const line = agent.get('/metrics').split('\n').find((text) => text.startsWith(`${series} `))
+    const line = agent
+      .get('/metrics')
+      .split('\n')
+      .find((text) => text.startsWith(`${series} `))
     return Number(line?.slice(series.length + 1))
   }
 
@@ -29,24 +32,35 @@ requireRoot('metrics of the node, read by an agent that runs inside the namespac
     const [{ drops }] = JSON.parse(topology.exec(a, 'tc', '-s', '-j', 'qdisc', 'show', 'dev', 'eth0')) as [{ drops: number }]
     expect(drops).toBeGreaterThan(0)
     expect(await read('netvitals_qdisc_drops_total{device="eth0"}')).toBe(drops)
-    expect(await read('netvitals_dropped_packets_total{namespace="",pod="",reason="qdisc_drop",category="queue",protocol="udp",direction="out"}')).toBe(drops)
+    expect(
+      await read(
+        'netvitals_dropped_packets_total{namespace="",pod="",reason="qdisc_drop",category="queue",protocol="udp",direction="out"}',
+      ),
+    ).toBe(drops)
     expect(await read('netvitals_udp_send_buffer_errors_total{namespace="",pod=""}')).toBe(drops)
   })
 
   it.each([
     ['ipv4', '10.77.0.77', 'reason="neigh_failed",category="neighbour"'],
     ['ipv6', 'fd77::77', 'reason="not_specified",category="other"'], // ndisc_error_report() gives no reason
-  ] as const)('%s: a neighbour that does not answer', async (family, silent, reason) => {
-    const before = await read(`netvitals_neighbour_resolution_failures_total{family="${family}"}`)
-    await topology.run(topology.a, 'udp-send', { address: silent, port: 9, count: 3 })
-    await new Promise((resolve) => setTimeout(resolve, 3500)) // three probes, a second apart
-    expect(await read(`netvitals_neighbour_resolution_failures_total{family="${family}"}`)).toBe(before + 1)
-    expect(await read(`netvitals_dropped_packets_total{namespace="",pod="",${reason},protocol="udp",direction="out"}`)).toBe(3)
-  }, 20_000)
+  ] as const)(
+    '%s: a neighbour that does not answer',
+    async (family, silent, reason) => {
+      const before = await read(`netvitals_neighbour_resolution_failures_total{family="${family}"}`)
+      await topology.run(topology.a, 'udp-send', { address: silent, port: 9, count: 3 })
+      await new Promise((resolve) => setTimeout(resolve, 3500)) // three probes, a second apart
+      expect(await read(`netvitals_neighbour_resolution_failures_total{family="${family}"}`)).toBe(before + 1)
+      expect(await read(`netvitals_dropped_packets_total{namespace="",pod="",${reason},protocol="udp",direction="out"}`)).toBe(3)
+    },
+    20_000,
+  )
 
   it('traffic of a device, and of the namespace', async () => {
     const { a, b } = topology
-    const series = ['netvitals_device_transmitted_packets_total{device="eth0"}', 'netvitals_transmitted_packets_total{namespace="",pod=""}'] as const
+    const series = [
+      'netvitals_device_transmitted_packets_total{device="eth0"}',
+      'netvitals_transmitted_packets_total{namespace="",pod=""}',
+    ] as const
     await topology.run(a, 'udp-send', { address: b.ipv4, port: 9000, count: 1 })
     topology.exec(b, 'iptables', '-A', 'INPUT', '-j', 'DROP')
     const before = await Promise.all(series.map(read))

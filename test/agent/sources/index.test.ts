@@ -1,0 +1,28 @@
+import fs from 'node:fs'
+import path from 'node:path'
+import { pino } from 'pino'
+import { describe, expect, it } from 'vitest'
+import { createHost } from '../../../agent/host/host.ts'
+import { catalogue, metricNames } from '../../../agent/metrics/catalogue.ts'
+import { createSources } from '../../../agent/sources/index.ts'
+import { describeContract } from '../../source-contract.ts'
+
+const host = await createHost({ root: '/', tracer: false, log: pino({ level: 'silent' }) })
+const sources = createSources(host)
+const folder = path.resolve(import.meta.dirname, '../../../agent/sources')
+/** What several sources share, and what they are. */
+const others = ['destinations', 'each-namespace', 'index', 'source', 'unwrap']
+
+describe('the list of sources', () => {
+  it('has every file of the folder once', () => {
+    const files = fs.readdirSync(folder).map((file) => path.basename(file, '.ts'))
+    expect(files.filter((name) => !others.includes(name)).sort()).toEqual(sources.map(({ name }) => name).sort())
+  })
+
+  it('writes every metric of the catalogue but the agent’s own, each once', () => {
+    const written = sources.flatMap(({ writes }) => writes)
+    expect([...written].sort()).toEqual(metricNames.filter((name) => catalogue[name].source !== 'agent').sort())
+  })
+})
+
+describe.each(sources.map(({ name }) => name))('%s', describeContract)
