@@ -3,7 +3,7 @@
 ARG BASE=node:24-trixie-slim
 
 FROM ${BASE} AS build
-RUN apt-get update && apt-get install -y --no-install-recommends g++ make python3-minimal libpcap-dev && rm -rf /var/lib/apt/lists/*
+RUN apt-get update && apt-get install -y --no-install-recommends g++ make python3 libpcap-dev && rm -rf /var/lib/apt/lists/*
 WORKDIR /build
 COPY package.json package-lock.json .npmrc ./
 RUN npm_config_nodedir="$(node -p 'require("node:path").resolve(process.execPath, "../..")')" npm ci

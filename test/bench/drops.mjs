@@ -1,8 +1,9 @@
 // What watching costs a packet that the kernel drops. Bursts of 300,000 UDP packets of 64 bytes on loopback, dropped by a
 // rule in raw PREROUTING; the time of the sender, on one CPU and before ordinary processes, per packet. In each round the
 // observers come in another order. Every observer that counts must have seen every packet.
-import { execFileSync, spawn } from 'node:child_process'
+import { execFileSync, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
+import { openSync } from 'node:fs'
 import path from 'node:path'
 import { createTracer } from '../../dist/agent/host/tracer.js'
 import { median, printRow, project, sleep, stop, withNamespace } from './process.mjs'
@@ -17,7 +18,7 @@ const cpu = 1
 
 /** Each begins to observe and returns how to end it; the end returns what it saw, if it counts. */
 const observers = { nobody: observeNothing, netvitals: observeWithNetvitals }
-if (isInstalled('bpftrace')) {
+if (spawnSync('bpftrace', ['--version']).status === 0) {
   observers['bpftrace, count by reason'] = () => observeWithBpftrace('tracepoint:skb:kfree_skb { @[args->reason] = count(); }', true)
   observers['bpftrace, printf of each event'] = () =>
     observeWithBpftrace('tracepoint:skb:kfree_skb { printf("%d %d\\n", args->reason, args->protocol); }', false)
@@ -82,7 +83,8 @@ async function observeWithNetvitals() {
 }
 
 async function observeWithBpftrace(program, isCounting) {
-  const child = spawn('bpftrace', ['-e', program], { stdio: ['ignore', isCounting ? 'pipe' : devNull(), 'pipe'] })
+  const withTracefs = 'mount -t tracefs none /sys/kernel/tracing && exec bpftrace -e "$0"' // not every machine has it mounted
+  const child = spawn('unshare', ['--mount', 'sh', '-c', withTracefs, program], { stdio: ['ignore', isCounting ? 'pipe' : openSync('/dev/null', 'w'), 'pipe'] })
   let output = ''
   for (const stream of [child.stdout, child.stderr]) stream?.on('data', (chunk) => (output += chunk))
   const exit = once(child, 'exit')
