@@ -1,6 +1,6 @@
 import { ParseError } from '../parsers/text.ts'
 import type { History } from './history.ts'
-import { NotFound } from './host/files.ts'
+import { NotFound } from './host/errors.ts'
 import type { Identity, Row } from './identity/identity.ts'
 import { limits } from './limits.ts'
 import type { Log } from './log.ts'

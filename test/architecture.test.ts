@@ -60,7 +60,7 @@ const rules: { files: RegExp; may: RegExp; sentence: string }[] = [
   },
   {
     files: /^agent\/(sweep|series|history)\.ts$/,
-    may: /^(parsers\/text\.ts|agent\/(sweep|series|history|limits|log)\.ts|agent\/host\/files\.ts|agent\/identity\/|agent\/metrics\/|agent\/sources\/source\.ts)/,
+    may: /^(parsers\/text\.ts|agent\/(sweep|series|history|limits|log)\.ts|agent\/host\/errors\.ts|agent\/identity\/|agent\/metrics\/|agent\/sources\/source\.ts)/,
     sentence: 'the sweep imports source and identity types, the catalogue, snapshot, self, limits, log',
   },
   {

@@ -1,33 +1,10 @@
 import fs from 'node:fs'
 import path from 'node:path'
 import { limits } from '../limits.ts'
+import { NotFound, Unreadable } from './errors.ts'
 import { describeErrno } from './libc.ts'
 import type { Namespaces, NetworkNamespace } from './namespaces.ts'
 import { isTurnOver, nextTurn } from './turn.ts'
-
-/** It is not there: this kernel or this machine does without. */
-export class NotFound extends Error {
-  readonly code = 'ENOENT'
-  readonly path: string
-
-  constructor(path: string, why = 'no such file') {
-    super(`${path}: ${why}`)
-    this.name = 'NotFound'
-    this.path = path
-  }
-}
-
-/** It is there, or should be, and cannot be read. */
-export class Unreadable extends Error {
-  /** Of the system, as in EACCES; undefined where it was not asked. */
-  readonly code: string | undefined
-
-  constructor(what: string, reason: string, code?: string) {
-    super(`${what}: ${reason}`)
-    this.name = 'Unreadable'
-    this.code = code
-  }
-}
 
 /** The only reader of the kernel's files. Errors are NotFound or Unreadable. */
 export interface Files {

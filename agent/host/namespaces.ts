@@ -1,7 +1,7 @@
 import fs from 'node:fs'
 import path from 'node:path'
 import { limits } from '../limits.ts'
-import { Unreadable } from './files.ts'
+import { Unreadable } from './errors.ts'
 import type { LoadedLibc } from './libc.ts'
 import { createDoor } from './setns.ts'
 

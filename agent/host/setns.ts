@@ -1,5 +1,5 @@
 import fs from 'node:fs'
-import { Unreadable } from './files.ts'
+import { Unreadable } from './errors.ts'
 import { describeErrno, type LoadedLibc } from './libc.ts'
 
 const CLONE_NEWNET = 0x40000000

@@ -6,7 +6,7 @@ import {
 } from '../../parsers/ctnetlink.ts'
 import { type ConntrackCounters, parseProcNetStatNfConntrack } from '../../parsers/proc-net-stat-nf-conntrack.ts'
 import { parseNumbers } from '../../parsers/proc-sys.ts'
-import { NotFound } from '../host/files.ts'
+import { NotFound } from '../host/errors.ts'
 import type { Host } from '../host/host.ts'
 import type { NetworkNamespace } from '../host/namespaces.ts'
 import { isNetlinkUnavailable, NetlinkError } from '../host/netlink.ts'

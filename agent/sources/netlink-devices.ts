@@ -1,7 +1,7 @@
 import { parseProcNetDev } from '../../parsers/proc-net-dev.ts'
 import { parseProcNetIpv6RouteDefaults, parseProcNetRouteDefaults } from '../../parsers/proc-net-route.ts'
 import { linksRequest, readLink } from '../../parsers/rtnetlink.ts'
-import { NotFound } from '../host/files.ts'
+import { NotFound } from '../host/errors.ts'
 import type { Host } from '../host/host.ts'
 import type { NetworkNamespace } from '../host/namespaces.ts'
 import { isNetlinkUnavailable } from '../host/netlink.ts'

@@ -1,7 +1,7 @@
 import { parseProcNetStatArpCache } from '../../parsers/proc-net-stat-arp-cache.ts'
 import { parseNumbers } from '../../parsers/proc-sys.ts'
 import { neighbourTablesRequest, readNeighbourTable } from '../../parsers/rtnetlink.ts'
-import { NotFound } from '../host/files.ts'
+import { NotFound } from '../host/errors.ts'
 import type { Host } from '../host/host.ts'
 import { isNetlinkUnavailable } from '../host/netlink.ts'
 import { type MetricsOf, metricsOf } from '../metrics/catalogue.ts'

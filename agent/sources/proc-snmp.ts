@@ -1,6 +1,6 @@
 import { parseProcNetSnmp } from '../../parsers/proc-net-snmp.ts'
 import { parseProcNetSnmp6 } from '../../parsers/proc-net-snmp6.ts'
-import { NotFound } from '../host/files.ts'
+import { NotFound } from '../host/errors.ts'
 import type { Host } from '../host/host.ts'
 import type { NetworkNamespace } from '../host/namespaces.ts'
 import { catalogue, type MetricsOf, metricsOf } from '../metrics/catalogue.ts'

@@ -1,6 +1,6 @@
 import { parseProcNetSockstat } from '../../parsers/proc-net-sockstat.ts'
 import { parseNumbers } from '../../parsers/proc-sys.ts'
-import { NotFound } from '../host/files.ts'
+import { NotFound } from '../host/errors.ts'
 import type { Host } from '../host/host.ts'
 import { type MetricsOf, metricsOf } from '../metrics/catalogue.ts'
 import { eachNamespace } from './each-namespace.ts'

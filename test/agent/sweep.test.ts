@@ -1,7 +1,7 @@
 import { pino } from 'pino'
 import { describe, expect, it, vi } from 'vitest'
 import { createHistory } from '../../agent/history.ts'
-import { NotFound } from '../../agent/host/files.ts'
+import { NotFound } from '../../agent/host/errors.ts'
 import type { Identity } from '../../agent/identity/identity.ts'
 import { limits } from '../../agent/limits.ts'
 import type { MetricName } from '../../agent/metrics/catalogue.ts'

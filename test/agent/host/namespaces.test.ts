@@ -1,7 +1,7 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import fs from 'node:fs'
 import { afterEach, describe, expect, it } from 'vitest'
-import { Unreadable } from '../../../agent/host/files.ts'
+import { Unreadable } from '../../../agent/host/errors.ts'
 import { type Libc, type LoadedLibc, loadLibc } from '../../../agent/host/libc.ts'
 import { createNamespaces, type Namespaces, type NetworkNamespace, toCookie32 } from '../../../agent/host/namespaces.ts'
 import { requireRoot } from '../../truth/topology.ts'
