@@ -6,7 +6,7 @@ FROM ${BASE} AS build
 RUN apt-get update && apt-get install -y --no-install-recommends g++ make python3 libpcap-dev && rm -rf /var/lib/apt/lists/*
 WORKDIR /build
 COPY package.json package-lock.json .npmrc ./
-RUN npm_config_nodedir="$(node -p 'require("node:path").resolve(process.execPath, "../..")')" npm ci
+RUN npm_package_config_node_gyp_nodedir="$(node -p 'require("node:path").resolve(process.execPath, "../..")')" npm ci
 COPY tsconfig.json ./
 COPY agent agent
 COPY parsers parsers
@@ -17,7 +17,7 @@ FROM ${BASE}
 LABEL org.opencontainers.image.title="netvitals" \
       org.opencontainers.image.description="Network health agent for Linux and Kubernetes nodes" \
       org.opencontainers.image.licenses="Apache-2.0"
-RUN apt-get update && apt-get install -y --no-install-recommends libbpf1 libpcap0.8t64 && rm -rf /var/lib/apt/lists/*
+RUN apt-get update && apt-get install -y --no-install-recommends libbpf1 libpcap0.8 && rm -rf /var/lib/apt/lists/*
 WORKDIR /opt/netvitals
 COPY --from=build /build/package.json ./
 COPY --from=build /build/node_modules node_modules

@@ -7,11 +7,11 @@ SHELL := /bin/sh
 RUN_PACKAGES := libbpf1:loads_the_tracer_(drops_by_reason) \
   libpcap-dev:packet_capture_(npm_pcap) g++:builds_npm_pcap python3:builds_npm_pcap
 TEST_PACKAGES := iproute2:network_namespaces iptables:causes_drops nftables:causes_drops conntrack:checks_conntrack_metrics \
-  procps:sysctl openssl:certificates_of_the_TLS_tests clang:rebuilds_the_tracer llvm:rebuilds_the_tracer \
+  procps:sysctl openssl:certificates_of_the_TLS_tests clang-14:rebuilds_the_tracer llvm-14:rebuilds_the_tracer \
   libbpf-dev:rebuilds_the_tracer linux-libc-dev:rebuilds_the_tracer
 
 # node-gyp finds Node's headers beside node itself and never downloads them.
-export npm_config_nodedir := $(shell node -p 'require("node:path").resolve(process.execPath, "../..")')
+export npm_package_config_node_gyp_nodedir := $(shell node -p 'require("node:path").resolve(process.execPath, "../..")')
 SOURCES := $(shell find agent parsers -name '*.ts') agent/bpf/netvitals.bpf.o package.json tsconfig.json
 
 .PHONY: help run build test lint bench clean run-packages test-packages
@@ -49,7 +49,11 @@ define install_packages
 	done; \
 	if [ -z "$$missing" ]; then :; \
 	elif [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$missing >/dev/null; \
+	  apt-get update -qq; there=; \
+	  for package in $$missing; do \
+	    if apt-cache show "$$package" >/dev/null 2>&1; then there="$$there $$package"; else echo "going on without $$package: apt does not know it"; fi; \
+	  done; \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$there >/dev/null || echo "going on without: apt failed"; \
 	else echo "going on without; to have them: sudo apt-get install --no-install-recommends$$missing"; fi
 endef
 run-packages:
