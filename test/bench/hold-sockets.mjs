@@ -1,4 +1,5 @@
-// Holds pairs of TCP sockets on loopback until it is ended, some of them in TIME_WAIT: hold-sockets.mjs PAIRS TIME_WAIT_PAIRS GROUP
+// Holds pairs of TCP sockets on loopback until it or its standard input is ended, some of them in TIME_WAIT:
+// hold-sockets.mjs PAIRS TIME_WAIT_PAIRS GROUP
 import { once } from 'node:events'
 import net from 'node:net'
 
@@ -23,4 +24,4 @@ for (let i = 0; i < pairs + timeWaitPairs; i++) {
 }
 process.stdout.write('ready\n')
 process.on('SIGTERM', () => process.exit(0))
-setTimeout(() => process.exit(0), 600_000)
+process.stdin.resume().on('end', () => process.exit(0)) // whoever started it is gone

@@ -1,5 +1,5 @@
 // What the benches share: processes, their CPU time, medians, a namespace of their own.
-import { execFileSync, spawn } from 'node:child_process'
+import { execFileSync, spawn, spawnSync } from 'node:child_process'
 import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
@@ -20,13 +20,23 @@ export function readCpuMs(pid) {
 export const median = (values) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)]
 export const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms))
 
-/** Starts a process in a network namespace and waits for `ready` in its output. */
+const running = new Set()
+const namespaces = new Set()
+for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(1))
+process.on('exit', () => {
+  for (const child of running) child.kill('SIGKILL')
+  for (const name of namespaces) spawnSync('ip', ['netns', 'del', name])
+})
+
+/** Starts a process in a network namespace and waits for `ready` in its output. Its standard input ends with the bench. */
 export async function start(namespace, command, args, ready) {
-  const child = spawn('ip', ['netns', 'exec', namespace, command, ...args], { stdio: ['ignore', 'pipe', 'pipe'] })
+  const child = spawn('ip', ['netns', 'exec', namespace, command, ...args])
+  running.add(child)
+  child.on('exit', () => running.delete(child))
   await new Promise((resolve, reject) => {
     let text = ''
     const look = (chunk) => {
-      text += chunk
+      text = (text + chunk).slice(-10_000)
       if (ready.test(text)) resolve()
     }
     child.stdout.on('data', look)
@@ -47,10 +57,12 @@ export function stop(child) {
 
 export async function withNamespace(name, use) {
   execFileSync('ip', ['netns', 'add', name])
+  namespaces.add(name)
   try {
     execFileSync('ip', ['-n', name, 'link', 'set', 'lo', 'up'])
     return await use(name)
   } finally {
+    namespaces.delete(name)
     execFileSync('ip', ['netns', 'del', name])
   }
 }

@@ -78,8 +78,8 @@ const toAnswer: Record<string, Damage> = {
   },
   'other text': () => Buffer.from(hostile.repeat(3)),
 }
-/** What a damaged file may be like without being wrong: no IPv6 routes; the kernel acknowledges a single answer apart. */
-const harmless = new Set(['proc/net/ipv6_route empty'])
+/** Empty where there are no routes: not even a header. */
+const harmless = new Set(['proc/net/route empty', 'proc/net/ipv6_route empty'])
 
 /** The exposition by family, without what the agent says about itself. */
 function familiesOf(text: string): Map<MetricName, string> {
@@ -105,7 +105,10 @@ function expectHarmless(text: string): void {
 
 /** Every series once. */
 function expectEachSeriesOnce(text: string): void {
-  const series = text.split('\n').filter((line) => line !== '' && !line.startsWith('#')).map((line) => line.slice(0, line.lastIndexOf(' ')))
+  const series = text
+    .split('\n')
+    .filter((line) => line !== '' && !line.startsWith('#'))
+    .map((line) => line.slice(0, line.lastIndexOf(' ')))
   expect(series.filter((one, i) => series.indexOf(one) !== i)).toEqual([])
 }
 
@@ -150,28 +153,121 @@ describe.each(['5.10-debian', '7.2-debian'])('a host such as %s', (name) => {
     const bytes = fs.readFileSync(path.join(tree, file))
     const wrong = Object.keys(kinds).filter((kind) => !kinds[kind]!(bytes).equals(bytes) && !harmless.has(`${file} ${kind}`))
 
-    it.each(wrong)(`${expected.length === 0 ? 'nobody reads it' : `${expected.join(' and ')} alone failed`}: %s`, async (kind) => {
-      const { text, snapshot } = await sweepDamaged(file, kinds[kind])
-      const failed = snapshot.sources.filter(({ outcome }) => outcome === 'failed')
-      expect(failed.map(({ name: source }) => source).sort()).toEqual([...expected].sort())
-      expectOthersUntouched(text, expected)
-      expect([...familiesOf(text).keys()].filter((metric) => expected.includes(definitionOf(metric).source))).toEqual([])
-      for (const { reason = '' } of failed) {
-        const question = path.basename(file, '.bin')
-        if (kinds === toText) expect(reason).toMatch(new RegExp(`^/${file}: line \\d+, column \\d+: expected `))
-        else expect([question, messages[question], 'netlink'].some((where) => reason.startsWith(where ?? '?')), reason).toBe(true)
-        expectHarmless(reason)
-        expect(reason).toMatch(/^[ -~…]+$/)
-      }
-      expectHarmless(text)
-      expectEachSeriesOnce(text)
-    })
+    it.each(wrong)(
+      `${expected.length === 0 ? 'nobody reads it' : `${expected.join(' and ')} alone failed`}: %s`,
+      async (kind) => {
+        const { text, snapshot } = await sweepDamaged(file, kinds[kind])
+        const failed = snapshot.sources.filter(({ outcome }) => outcome === 'failed')
+        expect(failed.map(({ name: source }) => source).sort()).toEqual([...expected].sort())
+        expectOthersUntouched(text, expected)
+        expect([...familiesOf(text).keys()].filter((metric) => expected.includes(definitionOf(metric).source))).toEqual([])
+        for (const { reason = '' } of failed) {
+          const question = path.basename(file, '.bin')
+          if (kinds === toText) expect(reason).toMatch(new RegExp(`^/${file}: line \\d+, column \\d+: expected `))
+          else
+            expect(
+              [question, messages[question], 'netlink'].some((where) => reason.startsWith(where ?? '?')),
+              reason,
+            ).toBe(true)
+          expectHarmless(reason)
+          expect(reason).toMatch(/^[ -~…]+$/)
+        }
+        expectHarmless(text)
+        expectEachSeriesOnce(text)
+      },
+    )
 
     it('is missing: nothing failed', async () => {
       const { text, snapshot } = await sweepDamaged(file)
       expect(snapshot.sources.filter(({ outcome }) => outcome === 'failed')).toEqual([])
-      const touched = [...expected, ...(file === 'netlink/links.bin' ? [] : [])]
-      expectOthersUntouched(text, touched)
+      expectOthersUntouched(text, expected)
     })
   })
 })
+
+/** Names of namespaces, as bash writes them, and how they are to be read. */
+const namespaceNames: readonly [quoted: string, shown: string][] = [
+  [String.raw`nvf-\n"}{\\x`, String.raw`nvf-\ufffd\"}{\\x`],
+  [String.raw`nvf-\e[31mred`, String.raw`nvf-\ufffd[31mred`],
+  [String.raw`nvf-\u202eback`, String.raw`nvf-\ufffdback`],
+  [String.raw`nvf-\xff\xfe`, String.raw`nvf-\ufffd\ufffd`],
+  [String.raw`nvf- \t,=`, String.raw`nvf- \ufffd,=`],
+  [`nvf-${'x'.repeat(251)}`, `nvf-${'x'.repeat(124)}…`],
+]
+/** Two that look alike when cleaned: the first found is shown. */
+const twins = [String.raw`nvf-twin\x01`, String.raw`nvf-twin\x02`]
+const deviceNames: readonly [quoted: string, shown: string][] = [
+  [String.raw`a"b\\c{}`, String.raw`a\"b\\c{}`],
+  [String.raw`\e[31mred`, String.raw`\ufffd[31mred`],
+  [String.raw`\xff\xfe`, String.raw`\ufffd\ufffd`],
+  ['x,y="1"', String.raw`x,y=\"1\"`],
+]
+const withMarks = (shown: string): string => shown.replaceAll(String.raw`\ufffd`, '\ufffd')
+const bash = (script: string): string =>
+  execFileSync('bash', ['-c', script], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] })
+/** `ip netns list` prints names as they are, so they cannot be read there. */
+const removeNamespaces = (): string =>
+  bash('shopt -s nullglob; for file in /run/netns/nvf-*; do umount "$file"; rm -f "$file"; done')
+
+const promtool = [path.resolve(import.meta.dirname, '../../.cache/prometheus/usr/bin/promtool'), '/usr/bin/promtool'].find(
+  fs.existsSync,
+)
+
+const wellFormed = /^(# (HELP|TYPE) \w+ .+|\w+(\{\w+="([^"\\]|\\["\\n])*"(,\w+="([^"\\]|\\["\\n])*")*\})? [\d.e+-]+)$/
+
+requireRoot('names that mean harm', () => {
+  let agent: Agent
+  let text: string
+  let namesRefused: readonly string[]
+  beforeAll(async () => {
+    removeNamespaces()
+    bash('ip netns add nvf-live; ip -n nvf-live link set lo up')
+    const tries = [
+      ...[...namespaceNames.map(([quoted]) => quoted), ...twins].map((quoted) => `ip netns add $'${quoted}'`),
+      ...deviceNames.map(([quoted]) => `ip -n nvf-live link add name $'${quoted}' type veth`),
+    ]
+    namesRefused = tries.filter((command) => bash(`${command} 2> /dev/null || echo refused`) !== '')
+    agent = await startAgent('nvf-live')
+    text = agent.get('/metrics')
+  })
+  afterAll(async () => {
+    await agent?.stop()
+    removeNamespaces()
+  })
+
+  it('can be given', () => expect(namesRefused).toEqual([]))
+
+  it.each(namespaceNames)('a namespace called %s', (_, shown) => {
+    expect(text).toContain(`netvitals_sockets_used{namespace="@netns",pod="${withMarks(shown)}"} `)
+  })
+
+  it('two namespaces that look alike share no series', () => {
+    expect(text.match(/netvitals_sockets_used\{namespace="@netns",pod="nvf-twin\ufffd"\} /g)).toHaveLength(1)
+    expect(text).toMatch(/^netvitals_subjects_unresolved [1-9]/m)
+  })
+
+  it.each(deviceNames)('a device called %s', (_, shown) => {
+    expect(text).toContain(`netvitals_device_received_bytes_total{device="${withMarks(shown)}"} 0\n`)
+  })
+
+  it('does no harm to the exposition, the page and the report', () => {
+    expectHarmless(text)
+    expectEachSeriesOnce(text)
+    for (const line of text.trimEnd().split('\n')) expect(line).toMatch(wellFormed)
+    expectHarmless(agent.get('/api/v1/check').replaceAll('\n', ''))
+    expectHarmless(agent.get('/'))
+    expectHarmless(agent.output())
+  })
+
+  it('does not disturb a source', () => {
+    expect(text.match(/^netvitals_source_success\{.*\} 0$/gm)).toBeNull()
+    expect(text.match(/^netvitals_subjects_skipped\{.*\} [^0].*$/gm)).toBeNull()
+  })
+
+  it.skipIf(promtool === undefined)('contents promtool check metrics', () => {
+    expect(
+      execFileSync(promtool ?? '', ['check', 'metrics'], { input: text, encoding: 'utf8', stdio: ['pipe', 'pipe', 'pipe'] }),
+    ).toBe('')
+  })
+})
+if (promtool === undefined) console.warn('SKIPPED, no promtool (make .cache/prometheus): promtool check metrics')

@@ -14,7 +14,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
-import { createTracer, type Tracer } from '../../../agent/host/tracer.ts'
+import { createTracer, type Tracer, tracedProtocols } from '../../../agent/host/tracer.ts'
 import { limits } from '../../../agent/limits.ts'
 import { createTopology, requireRoot, type Topology } from '../../truth/topology.ts'
 
@@ -38,11 +38,12 @@ requireRoot('the tracer on this kernel', () => {
   afterAll(() => net?.dispose())
 
   const drop = (port: number, count: number) => net.run(net.a, 'udp-send', { address: '127.0.0.1', port, count })
-  /** Keys and packets of the namespace. */
+  /** Keys and packets of the namespace's UDP drops; IPv6 sends and drops multicast by itself. */
   const ours = (tracer: Tracer) => {
     const entries: { key: Uint8Array; packets: number }[] = []
     tracer.read('dropped_packets_total', (key, [packets]) => {
-      if (key.getUint32(0, true) === net.a.inode) entries.push({ key: new Uint8Array(key.buffer.slice(0)), packets: packets! })
+      if (key.getUint32(0, true) === net.a.inode && tracedProtocols[key.getUint8(12)] === 'udp')
+        entries.push({ key: new Uint8Array(key.buffer.slice(0)), packets: packets! })
     })
     return entries
   }
