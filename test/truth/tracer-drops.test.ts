@@ -264,7 +264,13 @@ requireRoot('the tracer counts exactly the packets dropped', () => {
       })
       const dropped = Number(/dropped (\d+)/.exec(net.exec(bridge, 'tc', '-s', 'qdisc', 'show', 'dev', 'eth1'))![1])
       expect(dropped).toBeGreaterThan(0)
-      expect(drops).toEqual({ 'qdisc_drop udp forward': { packets: dropped, bytes: dropped * 60 } })
+      // The neighbours' own multicast reports come by here too, and may be among what the queue drops.
+      const byQueue = Object.entries(drops).filter(([of]) => of.startsWith('qdisc_drop '))
+      expect(byQueue.reduce((sum, [, { packets }]) => sum + packets, 0)).toBe(dropped)
+      const udp = Object.fromEntries(Object.entries(drops).filter(([of]) => of.includes(' udp ')))
+      const { packets = 0 } = udp['qdisc_drop udp forward'] ?? {}
+      expect(packets).toBeGreaterThan(count / 4)
+      expect(udp).toEqual({ 'qdisc_drop udp forward': { packets, bytes: packets * 60 } })
     } finally {
       await net.dispose()
     }
