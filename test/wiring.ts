@@ -1,5 +1,5 @@
 import { pino } from 'pino'
-import { createHistory } from '../agent/history.ts'
+import { createHistory, type History } from '../agent/history.ts'
 import { createHost, type Host } from '../agent/host/host.ts'
 import { createIdentity } from '../agent/identity/identity.ts'
 import { limits } from '../agent/limits.ts'
@@ -8,12 +8,16 @@ import { createSelf, type Self } from '../agent/metrics/self.ts'
 import type { Series, Snapshot } from '../agent/metrics/snapshot.ts'
 import { createSeriesStore } from '../agent/series.ts'
 import { createSources } from '../agent/sources/index.ts'
-import { createSweep } from '../agent/sweep.ts'
+import type { Source } from '../agent/sources/source.ts'
+import { createSweep, type Sweep } from '../agent/sweep.ts'
 
 /** The agent without its HTTP: every call of `sweep` is a new one, and values can be asked for. */
 export interface Wiring {
   readonly host: Host
   readonly self: Self
+  readonly history: History
+  readonly sweeper: Sweep
+  readonly now: () => number
   sweep(): Promise<Snapshot>
   /** The sum of a metric's series that bear these labels, in the newest sweep; undefined if there is none. */
   value(metric: MetricName, labels?: Readonly<Record<string, string>>): number | undefined
@@ -21,21 +25,29 @@ export interface Wiring {
   stop(): Promise<void>
 }
 
-export async function startWiring({ root = '/', tracer = true } = {}): Promise<Wiring> {
+interface WiringOptions {
+  readonly root?: string
+  readonly tracer?: boolean
+  /** Puts something around a source. */
+  readonly wrap?: (source: Source) => Source
+}
+
+export async function startWiring({ root = '/', tracer = true, wrap = (source) => source }: WiringOptions = {}): Promise<Wiring> {
   const log = pino({ level: 'silent' })
   const host = await createHost({ root, tracer, log })
   await host.start()
   let nowMs = 0
+  const now = (): number => nowMs + performance.now()
   const history = createHistory()
   const self = createSelf()
-  const sweep = createSweep({
-    sources: createSources(host),
+  const sweeper = createSweep({
+    sources: createSources(host).map(wrap),
     identity: createIdentity(host),
     store: createSeriesStore(history),
     history,
     self,
     log,
-    now: () => nowMs + performance.now(),
+    now,
   })
   let newest: Snapshot | undefined
   const matching = (metric: MetricName, labels: Readonly<Record<string, string>>): readonly Series[] =>
@@ -47,9 +59,12 @@ export async function startWiring({ root = '/', tracer = true } = {}): Promise<W
   return {
     host,
     self,
+    history,
+    sweeper,
+    now,
     async sweep() {
       nowMs += limits.sweepAgeMs
-      newest = await sweep.take()
+      newest = await sweeper.take()
       return newest
     },
     series: (metric, labels = {}) => matching(metric, labels),
@@ -58,7 +73,7 @@ export async function startWiring({ root = '/', tracer = true } = {}): Promise<W
       return found.length === 0 ? undefined : found.reduce((sum, { value }) => sum + Number(value), 0)
     },
     async stop() {
-      await sweep.stop()
+      await sweeper.stop()
       await host.stop()
     },
   }

@@ -1,0 +1,72 @@
+import { execFileSync, spawn } from 'node:child_process'
+import fs from 'node:fs'
+import os from 'node:os'
+import path from 'node:path'
+
+const root = path.resolve(import.meta.dirname, '../..')
+const findProgram = (name: string): string | undefined =>
+  [path.join(root, '.cache/prometheus/usr/bin', name), `/usr/bin/${name}`].find((file) => fs.existsSync(file))
+const program = findProgram('prometheus')
+export const promtool = findProgram('promtool')
+
+/** Why the tests with a real Prometheus cannot run here. In CI that is an error. */
+export const prometheusMissing =
+  program === undefined || promtool === undefined ? 'no prometheus and promtool: make test unpacks them' : undefined
+if (prometheusMissing !== undefined && process.env.CI === 'true') throw new Error(prometheusMissing)
+if (prometheusMissing !== undefined) console.warn(`SKIPPED, ${prometheusMissing}`)
+
+export const scrapeSeconds = 2
+export const scrapes = (count: number): Promise<void> =>
+  new Promise((resolve) => setTimeout(resolve, count * scrapeSeconds * 1000 + 500))
+
+export interface Prometheus {
+  /** Of its HTTP API: `/api/v1/…`. */
+  ask(url: string): unknown
+  query(expression: string): { metric: Record<string, string>; value?: [number, string]; values?: [number, string][] }[]
+  /** The values of the one series, in the order they were scraped. */
+  samples(selector: string): number[]
+  stop(): void
+}
+
+/** Debian's Prometheus, scraping one agent on loopback every two seconds; inside a network namespace if one is named. */
+export function startPrometheus(port: number, target: string, namespace?: string): Prometheus {
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'netvitals-prometheus-'))
+  const configuration = path.join(folder, 'prometheus.yml')
+  fs.writeFileSync(
+    configuration,
+    `global: { scrape_interval: ${scrapeSeconds}s, scrape_timeout: ${scrapeSeconds}s }
+scrape_configs:
+  - { job_name: netvitals, honor_labels: true, static_configs: [{ targets: ["${target}"] }] }
+`,
+  )
+  const inside = namespace === undefined ? [] : ['ip', 'netns', 'exec', namespace]
+  const run = (...command: string[]): [string, string[]] => {
+    const [first = '', ...rest] = [...inside, ...command]
+    return [first, rest]
+  }
+  const server = spawn(
+    ...run(
+      program ?? '',
+      `--config.file=${configuration}`,
+      `--storage.tsdb.path=${path.join(folder, 'data')}`,
+      `--web.listen-address=127.0.0.1:${port}`,
+      '--log.level=error',
+    ),
+    { stdio: 'ignore' },
+  )
+  const ask = (url: string): unknown => {
+    const script = `fetch(${JSON.stringify(`http://127.0.0.1:${port}${url}`)}).then((answer) => answer.text()).then(console.log)`
+    return JSON.parse(execFileSync(...run(process.execPath, '-e', script), { encoding: 'utf8', maxBuffer: 1 << 26 }))
+  }
+  const query: Prometheus['query'] = (expression) =>
+    (ask(`/api/v1/query?query=${encodeURIComponent(expression)}`) as { data: { result: [] } }).data.result
+  return {
+    ask,
+    query,
+    samples: (selector) => query(`${selector}[5m]`)[0]?.values?.map(([, value]) => Number(value)) ?? [],
+    stop() {
+      server.kill('SIGKILL')
+      server.once('exit', () => fs.rmSync(folder, { recursive: true, force: true }))
+    },
+  }
+}
