@@ -29,7 +29,7 @@ lint: node_modules/.package-lock.json
 	npm run lint
 
 bench: build
-	npx vitest bench --run
+	node test/bench/run.mjs
 
 build: dist/.built
 dist/.built: node_modules/.package-lock.json $(SOURCES)

@@ -1,9 +1,9 @@
-import { type Line, parseError, readColumns, readName, splitLines } from './text.ts'
+import { eachColumn, type Line, parseError, readColumns, readName, splitLines } from './text.ts'
 
 /** /proc/net/route (net/ipv4/fib_trie.c, fib_route_seq_show): the devices with an IPv4 default route. */
 export function parseProcNetRouteDefaults(text: string, where: string): string[] {
+  if (text === '') return [] // a namespace that never had an IPv4 address: not even a header
   const [header, ...rows] = splitLines(text, where)
-  if (header === undefined) return []
   const columns = readColumns(header, 0, readName)
   const find = (name: string): number => {
     const index = columns.indexOf(name)
@@ -11,10 +11,9 @@ export function parseProcNetRouteDefaults(text: string, where: string): string[]
     return index
   }
   const [device, destination, mask] = [find('Iface'), find('Destination'), find('Mask')]
-  const isDefault = (row: string[]): boolean => row[destination] === '00000000' && row[mask] === '00000000'
   return rows
-    .map((row) => readRow(row, Math.max(device, destination, mask)))
-    .filter(isDefault)
+    .map((row) => readRow(row, [destination, mask], Math.max(device, destination, mask)))
+    .filter((row) => row[destination] === '00000000' && row[mask] === '00000000')
     .map((row) => row[device] ?? '')
 }
 
@@ -24,14 +23,21 @@ export function parseProcNetIpv6RouteDefaults(text: string, where: string): stri
   const isDefault = (row: string[]): boolean => row[0] === '0'.repeat(32) && row[1] === '00'
   // The kernel's own rejecting route is a default on lo.
   return splitLines(text, where)
-    .map((row) => readRow(row, 9))
+    .map((row) => readRow(row, [0, 1], 9))
     .filter(isDefault)
     .map((row) => row[9] ?? '')
     .filter((device) => device !== 'lo')
 }
 
-function readRow(line: Line, last: number): string[] {
-  const columns = line.text.trim().split(/\s+/)
+/** The columns as they stand; those that say where the route leads are hexadecimal digits. */
+function readRow(line: Line, hexadecimal: readonly number[], last: number): string[] {
+  const columns: string[] = []
+  eachColumn(line, 0, (from, to) => {
+    const text = line.text.slice(from, to)
+    if (hexadecimal.includes(columns.length) && !/^[0-9A-Fa-f]+$/.test(text))
+      throw parseError(line, from, 'a hexadecimal number', to)
+    columns.push(text)
+  })
   if (columns.length <= last) throw parseError(line, line.text.length, `at least ${last + 1} columns`)
   return columns
 }

@@ -29,7 +29,15 @@ function findCgroup(root: string): Machine['cgroup'] {
 /** Once, at start: on the real machine systeminformation runs a shell for it, and says nothing where there is none. */
 export async function readMachine(root: string): Promise<Machine> {
   const kernel = readText(path.join(root, 'proc/sys/kernel/osrelease'))?.trim()
-  if (root !== '/') return { kernel: kernel ?? 'unknown', machine: 'unknown', os: 'unknown', cgroup: findCgroup(root) }
+  if (root !== '/') {
+    const release = readText(path.join(root, 'etc/os-release'))
+    return {
+      kernel: kernel ?? 'unknown',
+      machine: readText(path.join(root, 'proc/sys/kernel/arch'))?.trim() ?? 'unknown', // Linux 6.1
+      os: /^PRETTY_NAME="?(.*?)"?$/m.exec(release ?? '')?.[1] ?? 'unknown',
+      cgroup: findCgroup(root),
+    }
+  }
   const { distro, release } = await systeminformation.osInfo().catch(() => ({ distro: '', release: '' }))
   return {
     kernel: kernel ?? os.release(),

@@ -70,6 +70,8 @@ type Synchronous<T> = (() => T) & (T extends PromiseLike<unknown> ? never : unkn
 
 interface Known {
   readonly netns: { -readonly [K in keyof NetworkNamespace]: NetworkNamespace[K] }
+  /** Of its file in /run/netns, a character a byte: a name need not be UTF-8, and its text may then stand for several. */
+  readonly nameBytes?: string
   /**
    * When the kernel made what the file in /run/netns stands for. It differs between twins, because an inode is free again
    * only some time after its namespace; but it changes too when a namespace was without a name for a while.
@@ -82,6 +84,8 @@ interface Known {
 }
 
 const folder = '/run/netns'
+const toFile = (nameBytes: string): Buffer => Buffer.from(path.join(folder, nameBytes), 'latin1')
+const toText = (nameBytes: string): string => Buffer.from(nameBytes, 'latin1').toString('utf8')
 /** Their pods' names are the container runtime's to tell. */
 const runtimePrefix = 'cni-'
 const nsfsMagic = 0x6e736673
@@ -122,11 +126,11 @@ export function createNamespaces({ root, libc }: { readonly root: string; readon
 
   /** Known names first: they keep their place when there are too many, and when their namespace gets a second name. */
   function* listNames(): Generator<string> {
-    const known = new Set(named.map(({ netns }) => netns.name ?? ''))
+    const known = new Set(named.map(({ nameBytes }) => nameBytes ?? ''))
     yield* known
     let directory: fs.Dir
     try {
-      directory = fs.opendirSync(folder)
+      directory = fs.opendirSync(folder, { encoding: 'latin1' })
     } catch {
       return // no named namespaces yet, or none for our eyes
     }
@@ -140,16 +144,16 @@ export function createNamespaces({ root, libc }: { readonly root: string; readon
   }
 
   /** What a name stands for now; undefined: no network namespace. */
-  function inspect(name: string): Known | undefined {
-    const file = path.join(folder, name)
+  function inspect(nameBytes: string): Known | undefined {
+    const file = toFile(nameBytes)
     let fd: number | undefined
     try {
       if (fs.statfsSync(file).type !== nsfsMagic) return undefined // before it is opened: it could be anything
       fd = openNamespace(file)
       const { ino, ctimeMs } = fs.fstatSync(fd)
-      const same = byInode.get(ino)?.find(({ netns, madeAtMs }) => netns.name === name && madeAtMs === ctimeMs)
+      const same = byInode.get(ino)?.find((known) => known.nameBytes === nameBytes && known.madeAtMs === ctimeMs)
       if (same?.netns.cookie !== undefined && same.whyNotEntered === undefined) return same // no need to go inside
-      const known: Known = { netns: mint(name, ino), madeAtMs: ctimeMs }
+      const known: Known = { netns: mint(toText(nameBytes), ino), nameBytes, madeAtMs: ctimeMs }
       return learnCookie(known, fd) ? known : undefined
     } catch (error) {
       if (hasCode(error)) return undefined // went away meanwhile
@@ -173,9 +177,9 @@ export function createNamespaces({ root, libc }: { readonly root: string; readon
 
   /** The same namespace as one known, or one that had gone, or a new one. */
   function recognise(candidate: Known): Known {
-    const { name, inode, cookie } = candidate.netns
-    const known = byInode.get(inode)?.find(({ netns, madeAtMs }) => {
-      if (netns.name !== name) return false
+    const { inode, cookie } = candidate.netns
+    const known = byInode.get(inode)?.find(({ netns, nameBytes, madeAtMs }) => {
+      if (nameBytes !== candidate.nameBytes) return false
       return netns.cookie === undefined || cookie === undefined
         ? madeAtMs === candidate.madeAtMs
         : toCookie32(netns.cookie) === toCookie32(cookie)
@@ -271,11 +275,13 @@ export function createNamespaces({ root, libc }: { readonly root: string; readon
 
   function openKnown(netns: NetworkNamespace): number {
     const what = describe(netns)
-    const pid = netns.name === undefined ? processOf(netns) : undefined
-    if (netns.name === undefined && pid === undefined) throw new Unreadable(what, 'its process has ended')
+    const nameBytes = lookUp(netns)?.nameBytes
+    const pid = nameBytes === undefined ? processOf(netns) : undefined
+    if (nameBytes === undefined && pid === undefined)
+      throw new Unreadable(what, netns.name === undefined ? 'its process has ended' : 'is gone')
     let fd: number
     try {
-      fd = openNamespace(netns.name === undefined ? `/proc/${pid}/ns/net` : path.join(folder, netns.name))
+      fd = openNamespace(nameBytes === undefined ? `/proc/${pid}/ns/net` : toFile(nameBytes))
     } catch (error) {
       if (hasCode(error, 'EACCES', 'EPERM')) throw new Unreadable(what, 'opening it needs CAP_SYS_PTRACE', 'EACCES')
       if (hasCode(error)) throw new Unreadable(what, 'is gone')
@@ -333,7 +339,7 @@ function describe({ name, pid }: NetworkNamespace): string {
   return name === undefined ? `the network namespace of process ${pid}` : `network namespace ${name}`
 }
 
-function openNamespace(file: string): number {
+function openNamespace(file: string | Buffer): number {
   return fs.openSync(file, fs.constants.O_RDONLY | fs.constants.O_NONBLOCK)
 }
 

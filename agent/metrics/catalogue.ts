@@ -214,7 +214,7 @@ export const catalogue = {
     labels: [],
     combine: 'max',
     history: true,
-    help: 'Waiting connections of the fullest single listener, relative to its limit. Not told by /proc.',
+    help: 'Waiting connections of the fullest single listener, relative to its limit; full above 1, because the kernel takes one more. Not told by /proc.',
     origin: 'sock_diag idiag_rqueue / idiag_wqueue',
   },
   netvitals_tcp_receive_queue_bytes: {

@@ -83,9 +83,11 @@ export function createNetlinkDevices(host: Host): Source<Metric> {
     return devices
   }
 
+  /** Devices that have, or had, a default route: when it goes for a moment, the host's totals must not change what they add. */
+  const uplinks = new Set<string>()
+
   /** A node that is itself a container reaches the world through a veth: the devices with a default route are its own. */
-  function readUplinks(): Set<string> {
-    const uplinks = new Set<string>()
+  function findUplinks(): void {
     for (const [file, parse] of [
       ['route', parseProcNetRouteDefaults],
       ['ipv6_route', parseProcNetIpv6RouteDefaults],
@@ -96,7 +98,6 @@ export function createNetlinkDevices(host: Host): Source<Metric> {
         if (!(error instanceof NotFound)) throw error
       }
     }
-    return uplinks
   }
 
   async function readHostDevices(signal: AbortSignal): Promise<Device[]> {
@@ -107,7 +108,8 @@ export function createNetlinkDevices(host: Host): Source<Metric> {
       if (!isNetlinkUnavailable(error)) throw error
       devices = readFromProc(host.namespaces.host)
     }
-    const uplinks = readUplinks()
+    findUplinks()
+    for (const uplink of uplinks) if (!devices.some(({ name }) => name === uplink)) uplinks.delete(uplink)
     return uplinks.size === 0 ? devices : devices.filter(({ name, isVirtualEnd }) => !isVirtualEnd || uplinks.has(name))
   }
 

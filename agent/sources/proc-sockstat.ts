@@ -26,8 +26,16 @@ export function createProcSockstat(host: Host): Source<Metric> {
     const values: [Exclude<Metric, 'netvitals_sockets_used'>, number | undefined, string][] = [
       ['netvitals_tcp_memory_bytes', pages(sockstat.get('TCP.mem')), '/proc/net/sockstat has no TCP mem'],
       ['netvitals_tcp_orphans', sockstat.get('TCP.orphan'), '/proc/net/sockstat has no TCP orphan'],
-      ['netvitals_tcp_memory_limit_bytes', pages(readSysctl('net/ipv4/tcp_mem', 2)), 'no /proc/sys/net/ipv4/tcp_mem'],
-      ['netvitals_tcp_orphans_limit', readSysctl('net/ipv4/tcp_max_orphans'), 'no /proc/sys/net/ipv4/tcp_max_orphans'],
+      [
+        'netvitals_tcp_memory_limit_bytes',
+        pages(readSysctl('net/ipv4/tcp_mem', 2)),
+        'no /proc/sys/net/ipv4/tcp_mem: it is in the first network namespace of the machine only',
+      ],
+      [
+        'netvitals_tcp_orphans_limit',
+        readSysctl('net/ipv4/tcp_max_orphans'),
+        'no /proc/sys/net/ipv4/tcp_max_orphans: it is in the first network namespace of the machine only',
+      ],
       [
         'netvitals_tcp_time_wait_sockets_limit',
         readSysctl('net/ipv4/tcp_max_tw_buckets'),

@@ -28,11 +28,16 @@ process.on('exit', () => {
   for (const name of namespaces) spawnSync('ip', ['netns', 'del', name])
 })
 
-/** Starts a process in a network namespace and waits for `ready` in its output. Its standard input ends with the bench. */
-export async function start(namespace, command, args, ready) {
-  const child = spawn('ip', ['netns', 'exec', namespace, command, ...args])
+/** Sees to it that a process does not outlive the bench. */
+export function own(child) {
   running.add(child)
   child.on('exit', () => running.delete(child))
+  return child
+}
+
+/** Starts a process in a network namespace and waits for `ready` in its output. Its standard input ends with the bench. */
+export async function start(namespace, command, args, ready) {
+  const child = own(spawn('ip', ['netns', 'exec', namespace, command, ...args]))
   await new Promise((resolve, reject) => {
     let text = ''
     const look = (chunk) => {
@@ -79,7 +84,9 @@ export function findNodeExporter() {
       if (fs.existsSync(file)) return file
     }
   }
-  throw new Error('no node_exporter: go install github.com/prometheus/node_exporter@v1.12.1, or apt-get install prometheus-node-exporter')
+  throw new Error(
+    'no node_exporter: go install github.com/prometheus/node_exporter@v1.12.1, or apt-get install prometheus-node-exporter',
+  )
 }
 
 export const describeMachine = () => `Linux ${os.release()}, ${os.cpus().length} CPUs, Node ${process.version}`

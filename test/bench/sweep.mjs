@@ -1,7 +1,8 @@
 // CPU time of a scrape, side by side in one run: netvitals against node_exporter with tcpstat and qdisc, in a namespace
-// with 100, 10,000 and 50,000 TCP sockets. Prints one line a size: milliseconds of user + system time, medians, ratio.
+// with 100, 10,000 and 50,000 TCP sockets. User + system time, medians of 15 rounds in turn, a fifth of the
+// sockets in TIME_WAIT.
 import path from 'node:path'
-import { describeMachine, findNodeExporter, get, median, project, readCpuMs, sleep, start, stop, withNamespace } from './process.mjs'
+import { findNodeExporter, get, median, printRow, project, readCpuMs, sleep, start, stop, withNamespace } from './process.mjs'
 
 const namespace = 'nvbench-sweep'
 const rounds = 15
@@ -11,14 +12,33 @@ const sizes = process.argv.slice(2).map(Number)
 if (sizes.length === 0) sizes.push(100, 10_000, 50_000)
 
 const exporter = findNodeExporter()
-const networkOnly = ['conntrack', 'netdev', 'netstat', 'qdisc', 'sockstat', 'softnet', 'tcpstat', 'arp'].map((name) => `--collector.${name}`)
+const networkOnly = ['conntrack', 'netdev', 'netstat', 'qdisc', 'sockstat', 'softnet', 'tcpstat', 'arp'].map(
+  (name) => `--collector.${name}`,
+)
 const scraped = [
-  { name: 'netvitals', command: process.execPath, args: [path.join(project, 'dist/agent/main.js'), 'serve', '--web.listen-address=127.0.0.1:10477', '--web.socket='], ready: /10477/, url: 'http://127.0.0.1:10477/metrics' },
-  { name: 'node_exporter, default collectors + tcpstat + qdisc', command: exporter, args: ['--web.listen-address=127.0.0.1:9100', '--collector.tcpstat', '--collector.qdisc'], ready: /[Ll]istening on/, url: 'http://127.0.0.1:9100/metrics' },
-  { name: 'node_exporter, the same subjects only', command: exporter, args: ['--web.listen-address=127.0.0.1:9101', '--collector.disable-defaults', ...networkOnly], ready: /[Ll]istening on/, url: 'http://127.0.0.1:9101/metrics' },
+  {
+    name: 'netvitals',
+    command: process.execPath,
+    args: [path.join(project, 'dist/agent/main.js'), 'serve', '--web.listen-address=127.0.0.1:10477', '--web.socket='],
+    ready: /10477/,
+    url: 'http://127.0.0.1:10477/metrics',
+  },
+  {
+    name: 'node_exporter, default collectors + tcpstat + qdisc',
+    command: exporter,
+    args: ['--web.listen-address=127.0.0.1:9100', '--collector.tcpstat', '--collector.qdisc'],
+    ready: /[Ll]istening on/,
+    url: 'http://127.0.0.1:9100/metrics',
+  },
+  {
+    name: 'node_exporter, the same subjects only',
+    command: exporter,
+    args: ['--web.listen-address=127.0.0.1:9101', '--collector.disable-defaults', ...networkOnly],
+    ready: /[Ll]istening on/,
+    url: 'http://127.0.0.1:9101/metrics',
+  },
 ]
 
-console.log(`${describeMachine()}; ${rounds} rounds each, in turn; ${timeWaitShare * 100} % of the sockets in TIME_WAIT`)
 for (const size of sizes) {
   await withNamespace(namespace, async () => {
     const timeWait = Math.round(size * timeWaitShare) // one socket each: its peer is gone
@@ -26,7 +46,17 @@ for (const size of sizes) {
     const groups = Math.ceil((pairs + timeWait) / pairsPerProcess)
     const holders = await Promise.all(
       Array.from({ length: groups }, (_, group) =>
-        start(namespace, process.execPath, [path.join(import.meta.dirname, 'hold-sockets.mjs'), String(Math.round(pairs / groups)), String(Math.round(timeWait / groups)), String(group)], /ready/),
+        start(
+          namespace,
+          process.execPath,
+          [
+            path.join(import.meta.dirname, 'hold-sockets.mjs'),
+            String(Math.round(pairs / groups)),
+            String(Math.round(timeWait / groups)),
+            String(group),
+          ],
+          /ready/,
+        ),
       ),
     )
     const running = await Promise.all(scraped.map(({ command, args, ready }) => start(namespace, command, args, ready)))
@@ -41,10 +71,16 @@ for (const size of sizes) {
           if (i === 0) await sleep(1000) // a sweep younger than a second would be shown again
         }
       }
-      const states = String(get(namespace, scraped[0].url)).split('\n').filter((line) => line.startsWith('netvitals_tcp_sockets{namespace="",pod=""'))
-      const count = (state) => states.filter((line) => state.test(line)).reduce((sum, line) => sum + Number(line.split(' ').at(-1)), 0)
+      const states = String(get(namespace, scraped[0].url))
+        .split('\n')
+        .filter((line) => line.startsWith('netvitals_tcp_sockets{namespace="",pod=""'))
+      const count = (state) =>
+        states.filter((line) => state.test(line)).reduce((sum, line) => sum + Number(line.split(' ').at(-1)), 0)
+      const sockets = `${count(/./).toLocaleString('en')} TCP sockets (${count(/time_wait/).toLocaleString('en')} TIME_WAIT)`
       const [own, ...others] = costs.map(median)
-      console.log(`${count(/./)} sockets (${count(/time_wait/)} TIME_WAIT): netvitals ${own.toFixed(2)} ms; ${others.map((cost, i) => `${scraped[i + 1].name} ${cost.toFixed(2)} ms, ratio ${(own / cost).toFixed(2)}`).join('; ')}`)
+      const beside = others.map((cost, i) => `${scraped[i + 1].name} ${cost.toFixed(1)} ms, ratio ${(own / cost).toFixed(2)}`)
+      const range = `${Math.min(...costs[0]).toFixed(1)} to ${Math.max(...costs[0]).toFixed(1)}`
+      printRow(`CPU of a scrape with ${sockets}`, `netvitals ${own.toFixed(1)} ms (${range}); ${beside.join('; ')}`)
     } finally {
       for (const child of [...running, ...holders]) await stop(child)
     }

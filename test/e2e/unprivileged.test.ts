@@ -1,0 +1,192 @@
+import { spawn, spawnSync } from 'node:child_process'
+import fs from 'node:fs'
+import os from 'node:os'
+import path from 'node:path'
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
+import type { CheckReport } from '../../agent/check.ts'
+import { createTopology, requireRoot, type Topology } from '../truth/topology.ts'
+
+const project = path.resolve(import.meta.dirname, '../..')
+const port = 10478
+const count = 50
+
+/** `setpriv` for nobody, who has these capabilities and can get no others. */
+function asNobody(...capabilities: readonly string[]): readonly string[] {
+  const set = ['-all', ...capabilities.map((name) => `+${name}`)].join(',')
+  const sets = [`--inh-caps=${set}`, `--ambient-caps=${set}`, `--bounding-set=${set}`]
+  return ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups', ...sets, '--no-new-privs']
+}
+
+const copies: string[] = []
+/** The built project where nobody can read it. */
+function findReadable(): string {
+  const [setpriv = '', ...flags] = asNobody()
+  if (spawnSync(setpriv, [...flags, 'cat', path.join(project, 'dist/agent/main.js')]).status === 0) return project
+  const copy = fs.mkdtempSync(path.join(os.tmpdir(), 'netvitals-unprivileged-'))
+  copies.push(copy)
+  for (const name of ['dist', 'node_modules', 'package.json'])
+    fs.cpSync(path.join(project, name), path.join(copy, name), { recursive: true })
+  fs.chmodSync(copy, 0o755)
+  return copy
+}
+
+const hasSetpriv = spawnSync('setpriv', ['--version']).status === 0
+if (!hasSetpriv && process.env.CI === 'true') throw new Error('no setpriv: it is in util-linux')
+
+requireRoot('an agent without privileges', () => {
+  if (!hasSetpriv) return void it.skip('no setpriv: it is in util-linux')
+  let topology: Topology
+  let main: string
+  beforeAll(async () => {
+    main = path.join(findReadable(), 'dist/agent/main.js')
+    topology = await createTopology('nvf-unprivileged')
+  })
+  afterAll(async () => {
+    await topology?.dispose()
+    for (const copy of copies) fs.rmSync(copy, { recursive: true })
+  })
+
+  const commandOf = (capabilities: readonly string[], words: readonly string[]): string[] => [
+    ...['netns', 'exec', topology.a.name, ...asNobody(...capabilities), process.execPath, main],
+    ...words,
+  ]
+
+  function check(
+    capabilities: readonly string[],
+    ...flags: string[]
+  ): { status: number | null; stderr: string; report: CheckReport } {
+    const words = ['check', '-o', 'json', '--web.socket=', ...flags]
+    const { status, stdout, stderr } = spawnSync('ip', commandOf(capabilities, words), { encoding: 'utf8' })
+    return { status, stderr, report: JSON.parse(stdout) }
+  }
+
+  /** In the namespace, as root. */
+  function ask(url: string): { status: number; text: string } {
+    const script = `fetch('http://127.0.0.1:${port}${url}').then(async (answer) => console.log(JSON.stringify({ status: answer.status, text: await answer.text() })))`
+    return JSON.parse(topology.exec(topology.a, process.execPath, '-e', script))
+  }
+
+  async function whileServing(capabilities: readonly string[], act: (screen: string) => Promise<void> | void): Promise<void> {
+    const child = spawn('ip', commandOf(capabilities, ['serve', `--web.listen-address=127.0.0.1:${port}`]))
+    const ended = new Promise<number | null>((resolve) => child.once('close', resolve))
+    let screen = ''
+    child.stdout.on('data', (chunk) => {
+      screen += chunk
+    })
+    child.stderr.resume()
+    try {
+      await vi.waitFor(() => expect(screen).toContain('shows this again'), { timeout: 10_000, interval: 50 })
+      await act(screen)
+      child.kill('SIGTERM')
+      expect(await ended).toBe(0)
+    } finally {
+      child.kill('SIGKILL')
+      await ended
+    }
+  }
+
+  const outcomes = ({ sources }: CheckReport): Record<string, string> =>
+    Object.fromEntries(sources.map(({ name, outcome }) => [name, outcome]))
+  /** All but the tracer read what everybody may read. */
+  const everyone = {
+    'netlink-sockets': 'ok',
+    'proc-snmp': 'ok',
+    'proc-sockstat': 'ok',
+    'netlink-conntrack': 'ok',
+    'netlink-devices': 'ok',
+    'netlink-qdisc': 'ok',
+    'netlink-neighbours': 'ok',
+    'proc-softnet': 'ok',
+  }
+  /** Settings that exist in the machine's first network namespace only, whoever asks. */
+  const ofTheFirstNamespace = ['netvitals_tcp_memory_limit_bytes', 'netvitals_tcp_orphans_limit']
+  const readsEveryNamespace = ['netlink-sockets', 'proc-snmp', 'proc-sockstat', 'netlink-conntrack', 'netlink-devices']
+
+  const variants = [
+    { capabilities: [], drops: 'absent' },
+    { capabilities: ['net_admin'], drops: 'absent' },
+    { capabilities: ['bpf'], drops: 'absent' },
+    { capabilities: ['bpf', 'perfmon'], drops: 'ok' },
+  ] as const
+  describe.each(variants)('with $capabilities', ({ capabilities, drops }) => {
+    it('says of each source what is missing, and that this is no fault', () => {
+      const { status, stderr, report } = check(capabilities)
+      expect(stderr).toBe('')
+      expect(status).toBe(0)
+      expect(report.outcome).not.toBe('failed')
+      expect(outcomes(report)).toEqual({ 'trace-drops': drops, ...everyone })
+      for (const { name, reason, metrics, skipped } of report.sources) {
+        if (name === 'trace-drops' && drops === 'absent') {
+          expect(reason).toMatch(/^needs CAP_BPF and CAP_PERFMON/)
+          for (const metric of metrics) expect(metric).toMatchObject({ outcome: 'absent', reason })
+        } else {
+          const absent = metrics.filter(({ outcome }) => outcome !== 'ok').map((metric) => metric.name)
+          expect(absent).toEqual(name === 'proc-sockstat' ? ofTheFirstNamespace : [])
+        }
+        const other = skipped.find(({ subject }) => subject === topology.b.name)
+        expect(other?.reason).toBe(
+          readsEveryNamespace.includes(name)
+            ? `network namespace ${topology.b.name}: entering it needs CAP_SYS_ADMIN`
+            : undefined,
+        )
+      }
+    })
+
+    it('ends with 1 if what it lacks is required', () => {
+      const { status, stderr } = check(capabilities, '--require', 'trace-drops')
+      expect(status).toBe(drops === 'ok' ? 0 : 1)
+      if (drops === 'absent') expect(stderr).toMatch(/^netvitals: trace-drops is required: needs CAP_BPF and CAP_PERFMON/)
+      expect(check(capabilities, '--require', 'netlink-sockets,netvitals_tcp_sockets').status).toBe(0)
+    })
+  })
+
+  it('serves, and says on its screen what it does without', async () => {
+    await whileServing([], (screen) => {
+      expect(screen).toContain(`http://127.0.0.1:${port}/metrics`)
+      expect(screen).toMatch(/trace-drops +absent: needs CAP_BPF and CAP_PERFMON/)
+      expect(screen).toMatch(/socket +none: .*permission denied/)
+      expect(screen).toMatch(/8 ok, 1 absent, 0 failed/)
+      expect(ask('/healthz').status).toBe(200)
+      expect(ask('/readyz').status).toBe(200)
+      expect(ask('/').status).toBe(200)
+      const { status, text } = ask('/metrics')
+      expect(status).toBe(200)
+      expect(text).toContain('netvitals_source_available{source="trace-drops"} 0\n')
+      expect(text).toMatch(/^netvitals_tcp_sockets\{namespace="",pod="",state="listen"\} 1$/m) // its own
+      expect(text).not.toContain('netvitals_dropped_packets_total')
+      expect(text).not.toMatch(/^netvitals_source_success\{.*\} 0$/m)
+    })
+  })
+
+  it('counts drops exactly with CAP_BPF and CAP_PERFMON alone', async () => {
+    topology.exec(topology.a, 'iptables', '-w', '-A', 'OUTPUT', '-p', 'udp', '--dport', '9', '-j', 'DROP')
+    await whileServing(['bpf', 'perfmon'], async () => {
+      await topology.run(topology.a, 'udp-send', { address: topology.a.ipv4, port: 9, count })
+      await topology.run(topology.a, 'udp-send', { address: topology.a.ipv4, port: 9999, count })
+      const dropsOf = (labels: string): string | undefined =>
+        new RegExp(`^netvitals_dropped_packets_total\\{namespace="",pod="",${labels}\\} (.*)$`, 'm').exec(
+          ask('/metrics').text,
+        )?.[1]
+      await vi.waitFor(
+        () => {
+          expect(dropsOf('reason="netfilter_drop",category="netfilter",protocol="udp",direction="out"')).toBe(String(count))
+          expect(dropsOf('reason="no_socket",category="no_socket",protocol="udp",direction="in"')).toBe(String(count))
+        },
+        { timeout: 5000, interval: 500 },
+      )
+    })
+  })
+
+  it('reads connection tracking from /proc without CAP_NET_ADMIN, the same as with it', async () => {
+    topology.exec(topology.a, 'iptables', '-w', '-A', 'OUTPUT', '-m', 'conntrack', '--ctstate', 'INVALID', '-j', 'ACCEPT')
+    await topology.run(topology.a, 'udp-send', { address: topology.b.ipv4, port: 9000, count: 3 })
+    const linesWith = (capabilities: readonly string[]): string[] => {
+      const { stdout } = spawnSync('ip', commandOf(capabilities, ['sweep']), { encoding: 'utf8' })
+      return stdout.split('\n').filter((line) => line.startsWith('netvitals_conntrack_'))
+    }
+    const byProc = linesWith([])
+    expect(byProc).toContain('netvitals_conntrack_entries{namespace="",pod=""} 1')
+    expect(byProc).toHaveLength(13)
+    expect(linesWith(['net_admin'])).toEqual(byProc)
+  })
+})
