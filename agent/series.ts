@@ -1,8 +1,14 @@
 import type { Row } from './identity/identity.ts'
 import { limits } from './limits.ts'
-import { catalogue, definitionOf, type MetricDefinition, type MetricName, metricNames } from './metrics/catalogue.ts'
+import {
+  catalogue,
+  countSeriesMax,
+  definitionOf,
+  type MetricDefinition,
+  type MetricName,
+  metricNames,
+} from './metrics/catalogue.ts'
 import { cleanLabelValue, formatLabels } from './metrics/label-text.ts'
-import { countLabelValues } from './metrics/labels.ts'
 import type { Family, Outcome, Series, SeriesValue } from './metrics/snapshot.ts'
 
 interface LiveSeries extends Series {
@@ -69,10 +75,7 @@ export function createSeriesStore(slots: Slots): SeriesStore {
   for (const name of metricNames) {
     if (catalogue[name].source === 'agent') continue
     const definition = definitionOf(name)
-    const perSubjectMax = definition.labels.reduce(
-      (n, label) => n * (definition.only?.[label]?.length ?? countLabelValues(label)),
-      1,
-    )
+    const perSubjectMax = countSeriesMax(definition)
     families.set(name, { name, definition, byKey: new Map(), perSubjectMax, perSubject: new Map(), shown: [], changed: false })
   }
   let stored = 0

@@ -1,4 +1,4 @@
-import type { LabelName } from './labels.ts'
+import { countLabelValues, type LabelName } from './labels.ts'
 
 export interface MetricDefinition {
   readonly type: 'counter' | 'gauge' | 'histogram' | 'summary'
@@ -12,6 +12,8 @@ export interface MetricDefinition {
   readonly labels: readonly LabelName[]
   /** Closes the free text of a label for this metric. */
   readonly only?: { readonly [L in LabelName]?: readonly string[] }
+  /** A label whose value follows from another's, so that it makes no more series. */
+  readonly follows?: LabelName
   /** Several values of one series in one sweep: added, unless the largest is meant. */
   readonly combine?: 'max'
   /** Kept for 15 minutes for findings. */
@@ -30,6 +32,7 @@ export const catalogue = {
     birth: 'first',
     source: 'trace-drops',
     labels: ['reason', 'category', 'protocol', 'direction'],
+    follows: 'category',
     history: true,
     help: 'Packets the kernel dropped, by its own reason; a GSO packet counts as its segments. Device, softnet and qdisc drops overlap it and are never to be added to it.',
     origin: 'tracepoint skb:kfree_skb',
@@ -1237,4 +1240,11 @@ export function metricsOf<S extends Catalogue[MetricName]['source']>(source: S):
 /** The definition without its literal types, for code that treats all metrics alike. */
 export function definitionOf(name: MetricName): MetricDefinition {
   return catalogue[name]
+}
+
+/** The most series a metric may have for one row (scope pod) or in all (scope node). */
+export function countSeriesMax({ labels, only, follows }: MetricDefinition): number {
+  return labels
+    .filter((label) => label !== follows)
+    .reduce((product, label) => product * (only?.[label]?.length ?? countLabelValues(label)), 1)
 }
