@@ -1,6 +1,8 @@
 // CPU time of a scrape, side by side in one run: netvitals against node_exporter with tcpstat and qdisc, in a namespace
 // with 100, 10,000 and 50,000 TCP sockets. User + system time, medians of 15 rounds in turn, a fifth of the
-// sockets in TIME_WAIT.
+// sockets in TIME_WAIT. netvitals reads every named network namespace of the machine, node_exporter its own only: to
+// compare like with like there must be no others, so their number is told.
+import { execFileSync } from 'node:child_process'
 import path from 'node:path'
 import { findNodeExporter, get, median, printRow, project, readCpuMs, sleep, start, stop, withNamespace } from './process.mjs'
 
@@ -77,10 +79,14 @@ for (const size of sizes) {
       const count = (state) =>
         states.filter((line) => state.test(line)).reduce((sum, line) => sum + Number(line.split(' ').at(-1)), 0)
       const sockets = `${count(/./).toLocaleString('en')} TCP sockets (${count(/time_wait/).toLocaleString('en')} TIME_WAIT)`
+      const namespaces = execFileSync('ip', ['netns', 'list'], { encoding: 'utf8' }).trim().split('\n').length - 1
       const [own, ...others] = costs.map(median)
       const beside = others.map((cost, i) => `${scraped[i + 1].name} ${cost.toFixed(1)} ms, ratio ${(own / cost).toFixed(2)}`)
       const range = `${Math.min(...costs[0]).toFixed(1)} to ${Math.max(...costs[0]).toFixed(1)}`
-      printRow(`CPU of a scrape with ${sockets}`, `netvitals ${own.toFixed(1)} ms (${range}); ${beside.join('; ')}`)
+      printRow(
+        `CPU of a scrape with ${sockets}${namespaces > 0 ? `, and ${namespaces} other namespaces` : ''}`,
+        `netvitals ${own.toFixed(1)} ms (${range}); ${beside.join('; ')}`,
+      )
     } finally {
       for (const child of [...running, ...holders]) await stop(child)
     }
