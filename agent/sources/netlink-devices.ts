@@ -1,4 +1,4 @@
-import { parseProcNetDev } from '../../parsers/proc-net-dev.ts'
+import { type NetworkDevice, parseProcNetDev } from '../../parsers/proc-net-dev.ts'
 import { parseProcNetIpv6RouteDefaults, parseProcNetRouteDefaults } from '../../parsers/proc-net-route.ts'
 import { linksRequest, readLink } from '../../parsers/rtnetlink.ts'
 import { NotFound } from '../host/errors.ts'
@@ -11,18 +11,9 @@ import type { Source } from './source.ts'
 
 type Metric = MetricsOf<'netlink-devices'>
 
-interface Device {
-  readonly name: string
+interface Device extends NetworkDevice {
   /** Its other end is in another namespace: a pod's, most likely. */
   readonly isVirtualEnd: boolean
-  readonly receiveBytes: number
-  readonly receivePackets: number
-  readonly receiveErrors: number
-  readonly receiveDrops: number
-  readonly transmitBytes: number
-  readonly transmitPackets: number
-  readonly transmitErrors: number
-  readonly transmitDrops: number
 }
 
 const perDevice = [
