@@ -24,5 +24,5 @@ COPY --from=build /build/node_modules node_modules
 COPY --from=build /build/dist dist
 ENV NODE_ENV=production
 EXPOSE 10477
-ENTRYPOINT ["node", "/opt/netvitals/dist/agent/main.js"]
+ENTRYPOINT ["/opt/netvitals/dist/agent/main.js"]
 CMD ["serve", "--web.listen-address=[::]:10477"]

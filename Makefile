@@ -19,7 +19,7 @@ help:
 	@sed -n '1,2s/^# //p' $(MAKEFILE_LIST)
 
 run: run-packages build
-	@exec node dist/agent/main.js serve
+	@exec dist/agent/main.js serve
 
 test: run-packages test-packages build .cache/prometheus
 	npm run lint

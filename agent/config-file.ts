@@ -1,6 +1,7 @@
 import fs from 'node:fs'
+import { createRequire } from 'node:module'
 import path from 'node:path'
-import { isMap, isScalar, isSeq, LineCounter, type Node, parseDocument } from 'yaml'
+import type { Node } from 'yaml'
 import { limits } from './limits.ts'
 
 /** What a person has to change in a flag, a variable or a file: the message says where, what was expected and what to do. */
@@ -47,6 +48,8 @@ export interface YamlMapping {
 
 /** @throws ConfigError with file and line if the text is no YAML mapping */
 export function parseYamlMapping(text: string, file: string): YamlMapping {
+  // Most agents have no file: they are spared the 4 MB.
+  const { isMap, isScalar, isSeq, LineCounter, parseDocument } = createRequire(import.meta.url)('yaml') as typeof import('yaml')
   const lines = new LineCounter()
   const document = parseDocument(text, { lineCounter: lines, prettyErrors: false })
   const lineOf = (offset: number | undefined): string => `${file}:${lines.linePos(offset ?? 0).line}`

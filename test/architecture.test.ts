@@ -65,12 +65,12 @@ const rules: { files: RegExp; may: RegExp; sentence: string }[] = [
   },
   {
     files: /^agent\/(config|config-file|log)\.ts$/,
-    may: /^(agent\/(limits|log|config|config-file)\.ts|agent\/metrics\/label-text\.ts|node:(fs|util|path)$|zod$|yaml$|pino$)/,
+    may: /^(agent\/(limits|log|config|config-file)\.ts|agent\/metrics\/label-text\.ts|node:(fs|module|util|path)$|zod\/v3$|yaml$|pino$)/,
     sentence: 'config.ts and log.ts import limits and node:fs; they alone import zod, yaml, pino',
   },
   {
     files: /^agent\/http\//,
-    may: /^(node:|fastify$|bcryptjs$|yaml$|zod$|agent\/http\/|agent\/metrics\/|agent\/(sweep|history|limits|config|config-file|log|check)\.ts)/,
+    may: /^(node:|fastify$|bcryptjs$|yaml$|zod\/v3$|agent\/http\/|agent\/metrics\/|agent\/(sweep|history|limits|config|config-file|log|check)\.ts)/,
     sentence: 'http/ imports sweep, history, render, self, limits, config, log',
   },
   { files: /^agent\/main\.ts$/, may: /^(agent\/cli\/|node:)/, sentence: 'main.ts imports cli/ only' },

@@ -1,6 +1,6 @@
 import { constants } from 'node:crypto'
 import tls from 'node:tls'
-import { z } from 'zod'
+import { z } from 'zod/v3'
 import { besideFile, ConfigError, parseYamlMapping, readConfigFile } from '../config-file.ts'
 import { limits } from '../limits.ts'
 
@@ -71,9 +71,11 @@ const alwaysOffered = Object.values(cipherSuites).filter((name) => name.startsWi
 const curves = { CurveP256: 'P-256', CurveP384: 'P-384', CurveP521: 'P-521', X25519: 'X25519' } as const
 const tlsVersions = { TLS10: 'TLSv1', TLS11: 'TLSv1.1', TLS12: 'TLSv1.2', TLS13: 'TLSv1.3' } as const
 
-const expected = (what: string): { error: string } => ({ error: `expected ${what}` })
-const oneOf = <const Names extends readonly string[]>(names: Names) =>
-  z.enum(names, expected(`one of ${names.filter(Boolean).join(', ')}`))
+const expected = (what: string): { errorMap: () => { message: string } } => ({
+  errorMap: () => ({ message: `expected ${what}` }),
+})
+const oneOf = <Name extends string>(names: readonly Name[]) =>
+  z.enum(names as [Name, ...Name[]], expected(`one of ${names.filter(Boolean).join(', ')}`))
 const keyOf = <T extends object>(table: T) => oneOf(Object.keys(table) as (keyof T & string)[])
 const text = z.string(expected('text'))
 const yesOrNo = z.boolean(expected('true or false'))
@@ -89,13 +91,10 @@ const duration = z.union([z.literal(0), z.string()], expected('a duration such a
   return z.NEVER
 })
 
-const bcryptHash = text.refine(
-  (hash) => {
-    const cost = Number(/^\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}$/.exec(hash)?.[1])
-    return cost >= 4 && cost <= limits.bcryptCost
-  },
-  expected(`a bcrypt hash of cost 4 to ${limits.bcryptCost}, as \`htpasswd -nBC 10 ""\` prints it`),
-)
+const bcryptHash = text.refine((hash) => {
+  const cost = Number(/^\$2[aby]\$(\d\d)\$[./A-Za-z0-9]{53}$/.exec(hash)?.[1])
+  return cost >= 4 && cost <= limits.bcryptCost
+}, `expected a bcrypt hash of cost 4 to ${limits.bcryptCost}, as \`htpasswd -nBC 10 ""\` prints it`)
 
 const tlsSection = z.strictObject({
   cert: text.optional(),
@@ -130,7 +129,7 @@ const webConfigFile = z.strictObject({
   rate_limit: z
     .strictObject({
       interval: duration.default(0),
-      burst: z.int(expected('a whole number')).min(0, expected('0 or more')).default(0),
+      burst: z.number(expected('a whole number')).int('expected a whole number').min(0, 'expected 0 or more').default(0),
     })
     .nullish(),
   bearer_token_file: text.nullish(),

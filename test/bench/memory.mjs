@@ -10,8 +10,8 @@ const sockets = 1000
 const scraped = [
   {
     name: 'netvitals',
-    command: process.execPath,
-    args: [path.join(project, 'dist/agent/main.js'), 'serve', '--web.listen-address=127.0.0.1:10477', '--web.socket='],
+    command: path.join(project, 'dist/agent/main.js'), // with the flags of its first line
+    args: ['serve', '--web.listen-address=127.0.0.1:10477', '--web.socket='],
     ready: /10477/,
     url: 'http://127.0.0.1:10477/metrics',
   },
