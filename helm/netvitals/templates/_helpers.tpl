@@ -24,13 +24,11 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- $tiers := list "none" "sockets" "events" "full" }}
 {{- if not (has .Values.tier $tiers) }}{{ fail (printf "tier is %q, but must be one of: none, sockets, events, full" .Values.tier) }}{{ end }}
 {{- if ne .Values.tier "none" }}
-- SYS_PTRACE # which network namespace a process is in
-- DAC_READ_SEARCH # the same for processes of other users
 - NET_ADMIN # conntrack statistics by netlink
 {{- end }}
 {{- if has .Values.tier (list "events" "full") }}
-- BPF # the tracer: drops by reason
-- PERFMON # the tracer: drops by reason
+- BPF # the tracer: drops by reason, and which process is in which namespace
+- PERFMON # the same
 {{- end }}
 {{- if eq .Values.tier "full" }}
 - SYS_ADMIN # enters named network namespaces
