@@ -64,7 +64,7 @@ test-packages:
 # Unpacked, not installed: Debian's package would start a server of its own.
 .cache/prometheus:
 	@mkdir -p .cache && cd .cache && rm -rf prometheus.new && mkdir prometheus.new && cd prometheus.new && \
-	  if apt-get download -qq prometheus 2>/dev/null; then dpkg-deb -x prometheus_*.deb . && rm prometheus_*.deb && mv ../prometheus.new ../prometheus; \
+	  if apt-get download -qq prometheus 2>/dev/null || { apt-get update -qq && apt-get download -qq prometheus; }; then dpkg-deb -x prometheus_*.deb . && rm prometheus_*.deb && mv ../prometheus.new ../prometheus; \
 	  else echo 'no apt: the tests with a real Prometheus are skipped'; fi
 
 clean:
