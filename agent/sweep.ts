@@ -180,7 +180,11 @@ export function createSweep(parts: SweepParts): Sweep {
 
   async function sweepOnce(): Promise<Snapshot> {
     const startedAtMs = now()
-    identity.refresh(startedAtMs)
+    try {
+      identity.refresh(startedAtMs)
+    } catch (error) {
+      log.error({ reason: describe(error) }, 'cannot look for subjects; those known before are measured')
+    }
     const collections = await Promise.all(sources.map(collect))
     const takenAtMs = now()
     const families = store.commit(takenAtMs, new Map(collections.map((collection) => [collection.source.name, collection])))

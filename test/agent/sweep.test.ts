@@ -13,7 +13,7 @@ import { createSweep } from '../../agent/sweep.ts'
 import { ParseError } from '../../parsers/text.ts'
 
 const host = { id: 0, namespace: '', pod: '', isHost: true, seenFromBirth: false, departedAtMs: undefined, replaced: false }
-const identity: Identity = {
+const ownIdentity: Identity = {
   refresh: () => undefined,
   resolve: (subject) => (subject.address === 'unknown' ? undefined : host),
   rows: () => [host],
@@ -28,7 +28,7 @@ const makeSource = (
 ): Source =>
   ({ name, writes, needs: [], collect: async (sink: Sink<MetricName>, signal: AbortSignal) => collect(sink, signal) }) as Source
 
-function build(sources: Source[]) {
+function build(sources: Source[], identity: Identity = ownIdentity) {
   let nowMs = 0
   const lines: { level: number; source?: string; reason?: string; msg: string }[] = []
   const log = pino({ level: 'debug', base: null }, { write: (line: string) => void lines.push(JSON.parse(line)) })
@@ -161,6 +161,17 @@ describe('subjects', () => {
     const [report] = (await sweep.take()).sources
     expect([...(report?.skipped ?? [])]).toEqual([['host', 'gone \ufffd[31m']])
     expect(await selfText()).toContain('netvitals_subjects_skipped{source="proc-sockstat"} 1\n')
+  })
+})
+
+describe('looking for subjects', () => {
+  it('that fails leaves those known before measured', async () => {
+    const refresh = (): never => {
+      throw new Error('too many open files')
+    }
+    const { sweep, lines } = build([sockets], { ...ownIdentity, refresh })
+    expect((await sweep.take()).families.map(({ name }) => name)).toEqual(['netvitals_sockets_used'])
+    expect(lines).toMatchObject([{ level: 50, reason: 'too many open files' }])
   })
 })
 
