@@ -1,7 +1,7 @@
 import fs from 'node:fs'
+import { createRequire } from 'node:module'
 import os from 'node:os'
 import path from 'node:path'
-import systeminformation from 'systeminformation'
 
 /** What the node runs, for node_info. */
 export interface Machine {
@@ -26,6 +26,11 @@ function findCgroup(root: string): Machine['cgroup'] {
   return fs.existsSync(mount) ? 'v1' : 'unknown'
 }
 
+/** The one file of systeminformation that is needed: the whole package would stay in memory, 3 MB, for one question. */
+function loadOsInfo(): Pick<typeof import('systeminformation'), 'osInfo'> {
+  return createRequire(import.meta.url)('systeminformation/lib/osinfo.js')
+}
+
 /** Once, at start: on the real machine systeminformation runs a shell for it, and says nothing where there is none. */
 export async function readMachine(root: string): Promise<Machine> {
   const kernel = readText(path.join(root, 'proc/sys/kernel/osrelease'))?.trim()
@@ -38,7 +43,9 @@ export async function readMachine(root: string): Promise<Machine> {
       cgroup: findCgroup(root),
     }
   }
-  const { distro, release } = await systeminformation.osInfo().catch(() => ({ distro: '', release: '' }))
+  const { distro, release } = await loadOsInfo()
+    .osInfo()
+    .catch(() => ({ distro: '', release: '' }))
   return {
     kernel: kernel ?? os.release(),
     machine: os.machine(),
