@@ -62,13 +62,14 @@ describe('tasks', () => {
   })
   it('remembers those whose last process has ended', () => {
     const namespaces = create()
-    namespaces.adoptTasks([task(10, 1, 100)])
+    const gone = 5_000_000 // beyond what a kernel gives as a pid: no process of this machine has it
+    namespaces.adoptTasks([task(gone, 1, 100)])
     const netns = namespaces.find(1, 100)!
     namespaces.adoptTasks([])
     expect(namespaces.find(1, 100)).toBe(netns)
     expect(namespaces.departed()).toEqual([{ netns, departedAtMs: expect.any(Number) }])
     expect(namespaces.whyUnreadable(netns)).toContain('is gone')
-    namespaces.adoptTasks([task(10, 1, 101)])
+    namespaces.adoptTasks([task(gone, 1, 101)])
     expect(namespaces.find(1, 101)).not.toBe(netns)
     expect(namespaces.find(1, 100)).toBe(netns)
   })
