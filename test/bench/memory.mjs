@@ -2,19 +2,13 @@
 // node_exporter scraped as often. memory.mjs MINUTES: 10 unless told. Node's options may be tried with NODE_OPTIONS.
 import fs from 'node:fs'
 import path from 'node:path'
-import { findNodeExporter, get, printRow, project, sleep, start, stop, withNamespace } from './process.mjs'
+import { findNodeExporter, get, netvitals, printRow, sleep, start, stop, withNamespace } from './process.mjs'
 
 const minutes = Number(process.argv[2] ?? 10)
 const scrapeMs = 15_000
 const sockets = 1000
 const scraped = [
-  {
-    name: 'netvitals',
-    command: path.join(project, 'dist/agent/main.js'), // with the flags of its first line
-    args: ['serve', '--web.listen-address=127.0.0.1:10477', '--web.socket='],
-    ready: /10477/,
-    url: 'http://127.0.0.1:10477/metrics',
-  },
+  netvitals,
   {
     name: 'node_exporter',
     command: findNodeExporter(),

@@ -5,6 +5,14 @@ import os from 'node:os'
 import path from 'node:path'
 
 export const project = path.resolve(import.meta.dirname, '../..')
+/** How the agent is started, and where it is scraped. */
+export const netvitals = {
+  name: 'netvitals',
+  command: path.join(project, 'dist/agent/main.js'), // with the flags of its first line
+  args: ['serve', '--web.listen-address=127.0.0.1:10477', '--web.socket='],
+  ready: /10477/,
+  url: 'http://127.0.0.1:10477/metrics',
+}
 const ticksPerSecond = Number(execFileSync('getconf', ['CLK_TCK'], { encoding: 'utf8' }))
 
 /** User and system time in milliseconds of a process, finer than ticks where the scheduler tells. */

@@ -4,7 +4,7 @@
 // compare like with like there must be no others, so their number is told.
 import { execFileSync } from 'node:child_process'
 import path from 'node:path'
-import { findNodeExporter, get, median, printRow, project, readCpuMs, sleep, start, stop, withNamespace } from './process.mjs'
+import { findNodeExporter, get, median, netvitals, printRow, readCpuMs, sleep, start, stop, withNamespace } from './process.mjs'
 
 const namespace = 'nvbench-sweep'
 const rounds = 15
@@ -18,13 +18,7 @@ const networkOnly = ['conntrack', 'netdev', 'netstat', 'qdisc', 'sockstat', 'sof
   (name) => `--collector.${name}`,
 )
 const scraped = [
-  {
-    name: 'netvitals',
-    command: path.join(project, 'dist/agent/main.js'), // with the flags of its first line
-    args: ['serve', '--web.listen-address=127.0.0.1:10477', '--web.socket='],
-    ready: /10477/,
-    url: 'http://127.0.0.1:10477/metrics',
-  },
+  netvitals,
   {
     name: 'node_exporter, default collectors + tcpstat + qdisc',
     command: exporter,
