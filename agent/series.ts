@@ -81,7 +81,8 @@ export function createSeriesStore(slots: Slots): SeriesStore {
   let stored = 0
   let shown = 0
   let dropped = 0
-  let touched: { family: LiveFamily; series: LiveSeries; isNew: boolean }[] = []
+  /** Series that came into being in this sweep. */
+  let born: { family: LiveFamily; series: LiveSeries }[] = []
   /** How each source fared in the sweep before. */
   let before: ReadonlyMap<string, SourceState> = new Map()
 
@@ -101,6 +102,11 @@ export function createSeriesStore(slots: Slots): SeriesStore {
     else family.perSubject.delete(series.row)
     if (series.slot !== undefined) slots.free(series.slot)
     stored--
+  }
+
+  /** Is what its source emitted for it to be kept? */
+  function wasRead({ row }: LiveSeries, state: SourceState | undefined): boolean {
+    return state?.outcome === 'ok' && !(row !== undefined && state.skipped.has(row))
   }
 
   function isKept(series: LiveSeries, state: SourceState | undefined, nowMs: number): 'shown' | 'hidden' | 'over' {
@@ -152,33 +158,30 @@ export function createSeriesStore(slots: Slots): SeriesStore {
           family.byKey.set(key, series)
           family.perSubject.set(row, ofSubject + 1)
           stored++
-          touched.push({ family, series, isNew: true })
+          born.push({ family, series })
         }
       }
       series.pending = series.pending === undefined ? value : addValues(series.pending, value, definition)
     },
 
     commit(nowMs, states) {
-      for (const { family, series } of touched) {
+      for (const { family, series } of born) {
         const state = states.get(family.definition.source)
-        const kept = state?.outcome === 'ok' && !(series.row !== undefined && state.skipped.has(series.row))
-        if (!kept) {
+        if (!wasRead(series, state)) {
           remove(family, series) // its source failed after it had emitted this
           continue
         }
         Object.assign(series, { bornAtMs: nowMs, bornFromZero: wasZero(family.definition.source, series.row) })
         if (family.definition.history) series.slot = slots.take()
       }
-      touched = []
+      born = []
       shown = 0
       for (const family of families.values()) {
         const state = states.get(family.definition.source)
         for (const series of family.byKey.values()) {
           const fate = isKept(series, state, nowMs)
           const isShown = fate === 'shown'
-          if (isShown && state?.outcome === 'ok' && !(series.row !== undefined && state.skipped.has(series.row))) {
-            series.value = series.pending ?? series.value
-          }
+          if (isShown && wasRead(series, state)) series.value = series.pending ?? series.value
           series.pending = undefined
           if (isShown !== series.shown) {
             series.shown = isShown

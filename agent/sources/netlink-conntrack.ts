@@ -5,13 +5,13 @@ import {
   readConntrackStatsCpu,
 } from '../../parsers/ctnetlink.ts'
 import { type ConntrackCounters, parseProcNetStatNfConntrack } from '../../parsers/proc-net-stat-nf-conntrack.ts'
-import { parseNumbers } from '../../parsers/proc-sys.ts'
 import { NotFound } from '../host/errors.ts'
 import type { Host } from '../host/host.ts'
 import type { NetworkNamespace } from '../host/namespaces.ts'
 import { isNetlinkUnavailable, NetlinkError } from '../host/netlink.ts'
 import { type MetricsOf, metricsOf } from '../metrics/catalogue.ts'
 import { eachNamespace } from './each-namespace.ts'
+import { readSysctl } from './read-sysctl.ts'
 import type { Source } from './source.ts'
 import { createPerCpuTotals, type PerCpuTotals } from './unwrap.ts'
 
@@ -44,16 +44,6 @@ export function createNetlinkConntrack(host: Host): Source<Metric> {
   /** Namespaces that have tracked anything: the others get no series. */
   const used = new WeakSet<NetworkNamespace>()
 
-  function readSysctl(name: string): number | undefined {
-    const path = `/proc/sys/net/netfilter/${name}`
-    try {
-      return parseNumbers(host.files.read(path), path)[0]
-    } catch (error) {
-      if (error instanceof NotFound) return undefined
-      throw error
-    }
-  }
-
   async function readByNetlink(netns: NetworkNamespace, signal: AbortSignal): Promise<Table> {
     const { entries } = await host.netlink.get(netns, conntrackStatsRequest(), readConntrackStats, signal)
     const cpus: ConntrackCounters[] = []
@@ -76,7 +66,7 @@ export function createNetlinkConntrack(host: Host): Source<Metric> {
     } catch (error) {
       if (!(error instanceof NotFound)) throw error
     }
-    return { entries: isHost ? readSysctl('nf_conntrack_count') : undefined, cpus: [] }
+    return { entries: isHost ? readSysctl(host, 'net/netfilter/nf_conntrack_count')[0] : undefined, cpus: [] }
   }
 
   return {
@@ -85,9 +75,9 @@ export function createNetlinkConntrack(host: Host): Source<Metric> {
     needs: [{ capability: 'CAP_NET_ADMIN' }, { library: 'koffi' }],
     async collect(sink, signal) {
       // Asking by netlink would load the module: whoever watches must not switch connection tracking on.
-      const limit = readSysctl('nf_conntrack_max')
+      const [limit] = readSysctl(host, 'net/netfilter/nf_conntrack_max')
       if (limit === undefined) throw new NotFound('/proc/sys/net/netfilter/nf_conntrack_max', 'connection tracking is not loaded')
-      const buckets = readSysctl('nf_conntrack_buckets')
+      const [buckets] = readSysctl(host, 'net/netfilter/nf_conntrack_buckets')
       if (buckets === undefined) sink.absent('netvitals_conntrack_buckets', 'no /proc/sys/net/netfilter/nf_conntrack_buckets')
       else sink.emit('netvitals_conntrack_buckets', { of: 'node', labels: {}, value: buckets })
 

@@ -1,25 +1,14 @@
 import { parseProcNetSockstat } from '../../parsers/proc-net-sockstat.ts'
-import { parseNumbers } from '../../parsers/proc-sys.ts'
-import { NotFound } from '../host/errors.ts'
 import type { Host } from '../host/host.ts'
 import { type MetricsOf, metricsOf } from '../metrics/catalogue.ts'
 import { eachNamespace } from './each-namespace.ts'
+import { readSysctl } from './read-sysctl.ts'
 import type { Sink, Source } from './source.ts'
 
 type Metric = MetricsOf<'proc-sockstat'>
 
 /** Sockets in use by namespace; TCP memory and orphans once, because the kernel keeps one account for the machine, whichever namespace asks. */
 export function createProcSockstat(host: Host): Source<Metric> {
-  /** The n-th number of a sysctl file; undefined where this kernel lacks it. */
-  function readSysctl(path: string, index = 0): number | undefined {
-    try {
-      return parseNumbers(host.files.read(`/proc/sys/${path}`), `/proc/sys/${path}`)[index]
-    } catch (error) {
-      if (error instanceof NotFound) return undefined
-      throw error
-    }
-  }
-
   function emitHostWide(sink: Sink<Metric>, sockstat: ReadonlyMap<string, number>): void {
     const pages = (count: number | undefined): number | undefined =>
       count === undefined ? undefined : count * host.pageSizeBytes
@@ -28,17 +17,17 @@ export function createProcSockstat(host: Host): Source<Metric> {
       ['netvitals_tcp_orphans', sockstat.get('TCP.orphan'), '/proc/net/sockstat has no TCP orphan'],
       [
         'netvitals_tcp_memory_limit_bytes',
-        pages(readSysctl('net/ipv4/tcp_mem', 2)),
+        pages(readSysctl(host, 'net/ipv4/tcp_mem')[2]),
         'no /proc/sys/net/ipv4/tcp_mem: it is in the first network namespace of the machine only',
       ],
       [
         'netvitals_tcp_orphans_limit',
-        readSysctl('net/ipv4/tcp_max_orphans'),
+        readSysctl(host, 'net/ipv4/tcp_max_orphans')[0],
         'no /proc/sys/net/ipv4/tcp_max_orphans: it is in the first network namespace of the machine only',
       ],
       [
         'netvitals_tcp_time_wait_sockets_limit',
-        readSysctl('net/ipv4/tcp_max_tw_buckets'),
+        readSysctl(host, 'net/ipv4/tcp_max_tw_buckets')[0],
         'no /proc/sys/net/ipv4/tcp_max_tw_buckets',
       ],
     ]

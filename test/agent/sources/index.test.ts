@@ -11,7 +11,7 @@ const host = await createHost({ root: '/', tracer: false, log: pino({ level: 'si
 const sources = createSources(host)
 const folder = path.resolve(import.meta.dirname, '../../../agent/sources')
 /** What several sources share, and what they are. */
-const others = ['destinations', 'each-namespace', 'index', 'source', 'unwrap']
+const others = ['destinations', 'each-namespace', 'index', 'read-sysctl', 'source', 'unwrap']
 
 describe('the list of sources', () => {
   it('has every file of the folder once', () => {
