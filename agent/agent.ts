@@ -13,7 +13,7 @@ import type { Log } from './log.ts'
 import { createSelf, type Self } from './metrics/self.ts'
 import type { Snapshot } from './metrics/snapshot.ts'
 import { createSeriesStore } from './series.ts'
-import { createSources } from './sources/index.ts'
+import { createSources, mapsReadBy } from './sources/index.ts'
 import type { Source } from './sources/source.ts'
 import { createSweep, type Sweep } from './sweep.ts'
 
@@ -42,7 +42,7 @@ export async function createAgent(config: Config, log: Log): Promise<Agent> {
   if (!fs.existsSync(root)) throw new ConfigError(`--root ${root}: there is no such directory`)
   const version = readVersion()
   const off = config['sources.off']
-  const host = await createHost({ root, tracer: root === '/' && !off.includes('trace-drops'), log })
+  const host = await createHost({ root, tracer: root === '/', untraced: mapsReadBy(off), log })
   const sources = switchOff(createSources(host), off)
   const history = createHistory()
   const self = createSelf()

@@ -18,6 +18,8 @@ export interface CheckedSource {
   readonly needs: readonly Need[]
   /** All it can write; what is absent would be gained. */
   readonly metrics: readonly CheckedMetric[]
+  /** What the numbers do not tell on this machine. */
+  readonly caveats: readonly string[]
   /** Subjects that could not be read, and why; their last values are held. */
   readonly skipped: readonly { readonly subject: string; readonly reason: string }[]
 }
@@ -62,6 +64,7 @@ export function createReport({ version, node, sources, off }: CheckSubject, snap
         if (absence !== undefined) return { name, help, outcome: 'absent', reason: absence }
         return { name, help, outcome, ...(outcome !== 'ok' && reason !== undefined && { reason }) }
       }),
+      caveats: report?.caveats ?? [],
       skipped: [...(report?.skipped ?? [])].map(([subject, why]) => ({ subject, reason: why })),
     }
   })

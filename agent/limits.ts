@@ -23,8 +23,16 @@ export const limits = {
   /** Named ones, and as many that only the tracer has seen; the departed are remembered up to this number too. */
   namespaces: 1024,
   // tracer
-  /** Keys of each event table in the kernel: namespaces × reasons × protocols × directions in use. */
+  /** Keys of each table in the kernel that counts by namespace and by something else: namespaces × reasons, states, … in use. */
   tracerKeys: 8192,
+  /** Keys of each that counts by namespace alone. */
+  tracerNamespaces: 2048,
+  /** Before Linux 6.1 the memory of all keys is taken at once, for every CPU there may be: tables are that much smaller. */
+  tracerPreallocatedShare: 4,
+  /** Connects under way whose duration is being measured; 80 bytes each, taken at once. */
+  tracerConnects: 16_384,
+  /** Addresses of this machine that are not the host's own. */
+  tracerAddresses: 4096,
   /** Keys read with one call; each takes 16 bytes and 16 more per CPU. Doubled when one bucket of the hash holds more. */
   tracerBatchKeys: 1024,
   /** What libbpf and the verifier say about a program that cannot be loaded; the longest message seen is 300 KiB. */

@@ -41,6 +41,7 @@ interface Collection extends SourceState {
   durationMs: number
   readonly absent: Map<string, string>
   readonly skippedReasons: Map<string, string>
+  readonly caveats: Set<string>
   readonly unresolved: Set<unknown>
   readonly lost: Map<LossKind, number>
 }
@@ -91,6 +92,7 @@ export function createSweep(parts: SweepParts): Sweep {
           if (collection.skippedReasons.size < limits.skippedReasons)
             collection.skippedReasons.set(describeSubject(of), describe(reason))
         },
+        caveat: (text) => void (open && collection.caveats.add(text)),
         lost: (kind, total) => void (open && collection.lost.set(kind, total)),
       },
       close: () => {
@@ -111,6 +113,7 @@ export function createSweep(parts: SweepParts): Sweep {
       skipped: new Set(),
       absent: new Map(),
       skippedReasons: new Map(),
+      caveats: new Set(),
       unresolved: new Set(),
       lost: new Map(),
     }
@@ -223,8 +226,16 @@ export function createSweep(parts: SweepParts): Sweep {
   return sweep
 }
 
-function toReport({ source, outcome, reason, durationMs, absent, skippedReasons }: Collection): SourceReport {
-  return { name: source.name, outcome: outcome satisfies Outcome, reason, durationMs, absent, skipped: skippedReasons }
+function toReport({ source, outcome, reason, durationMs, absent, skippedReasons, caveats }: Collection): SourceReport {
+  return {
+    name: source.name,
+    outcome: outcome satisfies Outcome,
+    reason,
+    durationMs,
+    absent,
+    caveats: [...caveats],
+    skipped: skippedReasons,
+  }
 }
 
 function rejectWhenAborted(signal: AbortSignal): Promise<never> {

@@ -47,10 +47,14 @@ const rules: { files: RegExp; may: RegExp; sentence: string }[] = [
     may: /^agent\/(host\/namespaces|metrics\/(catalogue|labels))\.ts$/,
     sentence: 'source.ts imports types only',
   },
-  { files: /^agent\/sources\/index\.ts$/, may: /^agent\/(sources|host)\//, sentence: 'index.ts lists the sources' },
+  {
+    files: /^agent\/sources\/index\.ts$/,
+    may: /^agent\/(sources\/|host\/|metrics\/catalogue\.ts)/,
+    sentence: 'index.ts lists the sources',
+  },
   {
     files: /^agent\/sources\//,
-    may: /^(parsers\/|agent\/host\/|agent\/sources\/(source|each-namespace|read-sysctl|unwrap|destinations)\.ts|agent\/metrics\/(catalogue|labels|drop-category)\.ts|agent\/limits\.ts)/,
+    may: /^(parsers\/|agent\/host\/|agent\/sources\/(source|each-namespace|read-sysctl|unwrap|destinations|traced-counters)\.ts|agent\/metrics\/(catalogue|labels|drop-category)\.ts|agent\/limits\.ts)/,
     sentence: 'a source imports parsers, host, source.ts, the catalogue and limits; never another source',
   },
   {

@@ -34,16 +34,18 @@ export interface Collected {
   readonly absent: Map<MetricName, string>
   readonly skipped: [of: Subject, reason: string | Error][]
   readonly lost: Map<LossKind, number>
+  readonly caveats: string[]
   /** What it threw. */
   error: unknown
 }
 
 export async function collectFrom(source: Source, signal = new AbortController().signal): Promise<Collected> {
-  const collected: Collected = { emitted: [], absent: new Map(), skipped: [], lost: new Map(), error: undefined }
+  const collected: Collected = { emitted: [], absent: new Map(), skipped: [], lost: new Map(), caveats: [], error: undefined }
   const sink = {
     emit: (metric: MetricName, sample: Omit<Emitted, 'metric'>) => void collected.emitted.push({ metric, ...sample }),
     absent: (metric: MetricName, reason: string) => void collected.absent.set(metric, reason),
     skip: (of: Subject, reason: string | Error) => void collected.skipped.push([of, reason]),
+    caveat: (text: string) => void collected.caveats.push(text),
     lost: (kind: LossKind, total: number) => void collected.lost.set(kind, total),
   }
   try {

@@ -24,10 +24,31 @@ typedef struct {
 } possible_net_t;
 struct sock_common {
 	unsigned short skc_family;
+	volatile unsigned char skc_state;
 	possible_net_t skc_net;
 };
+struct socket;
 struct sock {
 	struct sock_common __sk_common;
+	__u16 sk_protocol;
+	int sk_err;
+	struct socket *sk_socket;
+};
+struct request_sock;
+struct inet_sock {
+	__be16 inet_sport;
+};
+struct inet_connection_sock {
+	__u8 icsk_ca_state : 5;
+	__u8 icsk_pending;
+};
+struct tcp_sock {
+	__u32 srtt_us;
+	__u32 segs_out;
+};
+// What TCP notes in skb->cb.
+struct tcp_skb_cb {
+	__u16 tcp_gso_segs;
 };
 struct net_device {
 	int ifindex;
@@ -60,6 +81,7 @@ struct sk_buff {
 	unsigned int end;
 	unsigned char *head;
 	unsigned char *data;
+	char cb[48];
 };
 struct pid_namespace;
 struct upid {
@@ -92,10 +114,13 @@ enum skb_drop_reason {
 	SKB_DROP_REASON_CPU_BACKLOG,
 	SKB_DROP_REASON_XDP,
 };
-// The tracepoint's arguments, as far as they came after the first two: reason in 5.17, rx_sk in 6.11.
+// The tracepoints' arguments that came later than they: rx_sk in 6.11, err in 6.16. Programs that need more (reason of
+// kfree_skb, 5.17; reason of tcp_send_reset, 6.10) are not loaded without: agent/host/tracer.ts looks.
 struct trace_event_raw_kfree_skb {
-	enum skb_drop_reason reason;
 	void *rx_sk;
+};
+struct trace_event_raw_tcp_retransmit_skb {
+	int err;
 };
 #pragma clang attribute pop
 
@@ -113,19 +138,75 @@ struct trace_event_raw_kfree_skb {
 // proc_fs.h: every namespace's inode is at or above PROC_*_INIT_INO.
 #define NAMESPACE_INODE_MIN 0xefffff00u
 
-#define REASON_UNKNOWN 0xffffffffu
+#define IPPROTO_TCP 6
+#define ICMP_DEST_UNREACH 3
+#define ICMP_FRAG_NEEDED 4
+#define TCP_CA_RECOVERY 3
+#define TCP_CA_LOSS 4
+#define ICSK_TIME_LOSS_PROBE 5
+#define EBUSY 16
+#define EAGAIN 11
+#define ENOMEM 12
+#define EACCES 13
+#define EINVAL 22
+#define ENONET 64
+#define ENOPROTOOPT 92
+#define ENETUNREACH 101
+#define ECONNRESET 104
+#define ETIMEDOUT 110
+#define ECONNREFUSED 111
+#define EHOSTDOWN 112
+#define EHOSTUNREACH 113
+// include/net/tcp_states.h; part of the ABI since sockets are listed.
+enum tcp_state {
+	TCP_ESTABLISHED = 1,
+	TCP_SYN_SENT = 2,
+	TCP_SYN_RECV = 3,
+	TCP_CLOSE = 7,
+	TCP_LISTEN = 10,
+};
 
-// The same order as `tracedProtocols` and `tracedDirections` in agent/host/tracer.ts.
+// The same order as tracedProtocols and tracedDirections in agent/host/tracer.ts, retransmitKinds and connectOutcomes in
+// agent/metrics/labels.ts.
 enum protocol { PROTOCOL_OTHER, PROTOCOL_TCP, PROTOCOL_UDP, PROTOCOL_ICMP };
 enum direction { DIRECTION_IN, DIRECTION_OUT, DIRECTION_FORWARD };
-// One slot a counting map, in the order of `mapNames` in agent/host/tracer.ts.
-enum lost_slot { LOST_DROPPED_PACKETS, LOST_SLOTS };
+enum retransmit { RETRANSMIT_FAST, RETRANSMIT_TIMEOUT, RETRANSMIT_PROBE, RETRANSMIT_SYN, RETRANSMIT_SYNACK };
+enum outcome {
+	OUTCOME_CONNECTED,
+	OUTCOME_REFUSED,
+	OUTCOME_TIMED_OUT,
+	OUTCOME_UNREACHABLE,
+	OUTCOME_RESET,
+	OUTCOME_NO_PORT,
+	OUTCOME_ABANDONED,
+	OUTCOME_OTHER,
+};
+// One slot a map that may be full, in the order of `lostSlots` in agent/host/tracer.ts.
+enum lost_slot {
+	LOST_DROPPED_PACKETS,
+	LOST_SENT_RESETS,
+	LOST_RECEIVED_RESETS,
+	LOST_RETRANSMITTED_SEGMENTS,
+	LOST_RETRANSMIT_FAILURES,
+	LOST_CONNECTS,
+	LOST_CONNECT_DURATION,
+	LOST_RTT,
+	LOST_FRAGMENTATION_NEEDED,
+	LOST_CONNECT_STARTS,
+	LOST_SLOTS,
+};
 
 // A namespace: its inode, and the low half of its cookie because inodes are reused at once. 0, 0: could not be told.
 struct netns {
 	__u32 inode;
 	__u32 cookie;
 };
+
+// Written once, before the programs are loaded; what it rules out the verifier takes out of them.
+struct settings {
+	struct netns host; // 0: no drop is looked up in address_owners
+};
+const volatile struct settings settings SEC(".rodata.settings") = {};
 
 #define COUNTING_MAP(NAME, KEY, VALUE)                                                                                 \
 	struct {                                                                                                       \
@@ -163,6 +244,28 @@ static __always_inline void *counter(void *map, const void *key, const void *zer
 	return bpf_map_lookup_elem(map, key);
 }
 
+// Atomic although each CPU has its own: before 6.2 an interrupt may run this program within itself.
+#define ADD(COUNTER, AMOUNT) __sync_fetch_and_add(&(COUNTER), (AMOUNT))
+
+// A namespace alone, or one and a small number: what most maps count by.
+struct labelled_key {
+	struct netns netns;
+	__u32 label;
+};
+struct count_value {
+	__u64 count;
+};
+
+static __always_inline void count(void *map, enum lost_slot slot, const void *key, __u64 amount)
+{
+	struct count_value zero = {}, *value = counter(map, key, &zero);
+
+	if (value)
+		ADD(value->count, amount);
+	else
+		count_lost(slot);
+}
+
 // skb->dev shares its place with other things while the packet waits in a queue. What is no namespace's inode was no
 // device. Addresses that are not mapped read as 0.
 static __always_inline struct netns netns_of(struct net *net)
@@ -193,6 +296,11 @@ static __always_inline struct netns netns_of_route(struct dst_entry *dst)
 	return netns;
 }
 
+static __always_inline struct netns netns_of_socket(const struct sock *sk)
+{
+	return netns_of(sk->__sk_common.skc_net.net);
+}
+
 static __always_inline struct dst_entry *route_of(const struct sk_buff *skb)
 {
 	return (struct dst_entry *)(skb->_skb_refdst & ~SKB_DST_NOREF);
@@ -211,6 +319,18 @@ struct drop_value {
 };
 COUNTING_MAP(dropped_packets_total, drop_key, drop_value);
 
+// Addresses of this machine that are not the host's own (IPv4 as ::ffff:a.b.c.d), and whose they are. User space fills it.
+struct address {
+	__u32 words[4];
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 4096);
+	__type(key, struct address);
+	__type(value, struct netns);
+} address_owners SEC(".maps");
+
 // The namespace the packet died in. The receiving socket knows it best, then the device, then the socket the packet
 // bears: one that crosses a veth pair keeps its sender's until the IP layer of the receiving namespace takes it off.
 static __always_inline struct netns netns_of_packet(const struct sk_buff *skb, const struct sock *sk, const struct sock *receiver)
@@ -220,11 +340,11 @@ static __always_inline struct netns netns_of_packet(const struct sk_buff *skb, c
 	struct dst_entry *dst;
 
 	if (receiver)
-		return netns_of(receiver->__sk_common.skc_net.net);
+		return netns_of_socket(receiver);
 	if (dev)
 		netns = netns_of(dev->nd_net.net);
 	if (!netns.inode && sk)
-		netns = netns_of(sk->__sk_common.skc_net.net);
+		netns = netns_of_socket(sk);
 	if (netns.inode)
 		return netns;
 	dst = route_of(skb);
@@ -326,6 +446,41 @@ static __always_inline int is_packet(const struct sk_buff *skb, const struct soc
 	return family != AF_UNIX && family != AF_NETLINK;
 }
 
+// The owner of the address `at` bytes into the packet's header; null if it is none of address_owners.
+static __always_inline struct netns *owner_of(const struct sk_buff *skb, const unsigned char *header, __u32 at4, __u32 at6)
+{
+	struct address address = {};
+
+	if (skb->protocol == bpf_htons(ETH_P_IP)) {
+		address.words[2] = bpf_htonl(0xffff);
+		bpf_probe_read_kernel(&address.words[3], 4, header + at4);
+	} else if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
+		bpf_probe_read_kernel(&address, 16, header + at6);
+	} else {
+		return 0;
+	}
+	return bpf_map_lookup_elem(&address_owners, &address);
+}
+
+// A drop in the host's namespace is counted for whom the packet was from or to. With both ends on this machine: once the
+// host has found its way (it is being forwarded) the receiver's, on the way in; before that the sender's, on the way out.
+static __always_inline void attribute(struct drop_key *key, const struct sk_buff *skb, const unsigned char *header)
+{
+	struct netns *from, *to;
+
+	if (key->netns.inode != settings.host.inode || key->netns.cookie != settings.host.cookie)
+		return;
+	from = owner_of(skb, header, 12, 8);
+	to = owner_of(skb, header, 16, 24);
+	if (to && (!from || key->direction == DIRECTION_FORWARD)) {
+		key->netns = *to;
+		key->direction = DIRECTION_IN;
+	} else if (from) {
+		key->netns = *from;
+		key->direction = DIRECTION_OUT;
+	}
+}
+
 SEC("tp_btf/kfree_skb")
 int dropped_packets(__u64 *ctx)
 {
@@ -340,24 +495,278 @@ int dropped_packets(__u64 *ctx)
 		return 0;
 	if (skb->network_header) // else nobody has looked for it yet: data is all there is
 		header = skb->head + skb->network_header;
-	key.reason = REASON_UNKNOWN;
-	if (bpf_core_field_exists(struct trace_event_raw_kfree_skb, reason))
-		key.reason = (__u32)ctx[2];
+	key.reason = (__u32)ctx[2];
 	if (bpf_core_field_exists(struct trace_event_raw_kfree_skb, rx_sk))
 		receiver = (void *)ctx[3];
 	key.netns = netns_of_packet(skb, sk, receiver);
 	key.protocol = protocol_of(skb, header);
 	key.direction = direction_of(skb, receiver, key.reason, header);
+	if (settings.host.inode)
+		attribute(&key, skb, header);
 	value = counter(&dropped_packets_total, &key, &zero);
 	if (!value) {
 		count_lost(LOST_DROPPED_PACKETS);
 		return 0;
 	}
 	BPF_CORE_READ_INTO(&segments, (struct skb_shared_info *)(skb->head + skb->end), gso_segs);
-	// Atomic although each CPU has its own: before 6.2 an interrupt may run this program within itself.
-	__sync_fetch_and_add(&value->packets, segments ? segments : 1);
+	ADD(value->packets, segments ? segments : 1);
 	// Whatever layer holds it, data is where that layer has read to: len + (data - header) is the same number.
-	__sync_fetch_and_add(&value->bytes, (__u64)skb->len + skb->data - header);
+	ADD(value->bytes, (__u64)skb->len + skb->data - header);
+	return 0;
+}
+
+COUNTING_MAP(tcp_sent_resets_by_reason_total, labelled_key, count_value);
+
+// Without a socket the segment that is answered tells the namespace; without a segment the socket does.
+SEC("tp_btf/tcp_send_reset")
+int sent_resets(__u64 *ctx)
+{
+	const struct sock *sk = (void *)ctx[0];
+	const struct sk_buff *skb = (void *)ctx[1];
+	struct labelled_key key = { .label = (__u32)ctx[2] };
+
+	if (sk)
+		key.netns = netns_of_socket(sk);
+	else if (skb)
+		key.netns = netns_of_packet(skb, 0, 0);
+	count(&tcp_sent_resets_by_reason_total, LOST_SENT_RESETS, &key, 1);
+	return 0;
+}
+
+COUNTING_MAP(tcp_received_resets_total, labelled_key, count_value);
+
+SEC("tp_btf/tcp_receive_reset")
+int received_resets(__u64 *ctx)
+{
+	const struct sock *sk = (void *)ctx[0];
+	struct labelled_key key = { .netns = netns_of_socket(sk), .label = sk->__sk_common.skc_state };
+
+	count(&tcp_received_resets_total, LOST_RECEIVED_RESETS, &key, 1);
+	return 0;
+}
+
+COUNTING_MAP(tcp_retransmitted_segments_by_kind_total, labelled_key, count_value);
+COUNTING_MAP(tcp_retransmit_failures_total, netns, count_value);
+
+// icsk_pending still is the timer that runs: a probe is sent before it is set anew.
+static __always_inline enum retransmit retransmit_kind(const struct sock *sk)
+{
+	struct inet_connection_sock *connection = (void *)sk;
+	__u8 recovery;
+
+	switch (sk->__sk_common.skc_state) {
+	case TCP_SYN_SENT:
+		return RETRANSMIT_SYN;
+	case TCP_SYN_RECV: // both ends have called
+		return RETRANSMIT_SYNACK;
+	}
+	recovery = BPF_CORE_READ_BITFIELD_PROBED(connection, icsk_ca_state);
+	if (recovery == TCP_CA_LOSS)
+		return RETRANSMIT_TIMEOUT;
+	if (recovery < TCP_CA_RECOVERY && BPF_CORE_READ(connection, icsk_pending) == ICSK_TIME_LOSS_PROBE)
+		return RETRANSMIT_PROBE;
+	return RETRANSMIT_FAST;
+}
+
+// With one of these __tcp_retransmit_skb returns before the segment counts as retransmitted; any other error is of the
+// layers below, to which it had been handed.
+static __always_inline int is_not_sent(int err)
+{
+	return err == -EBUSY || err == -EAGAIN || err == -ENOMEM || err == -EINVAL || err == -EHOSTUNREACH;
+}
+
+SEC("tp_btf/tcp_retransmit_skb")
+int retransmitted_segments(__u64 *ctx)
+{
+	const struct sock *sk = (void *)ctx[0];
+	const struct sk_buff *skb = (void *)ctx[1];
+	const struct tcp_skb_cb *noted = (void *)skb + bpf_core_field_offset(struct sk_buff, cb);
+	struct labelled_key key = { .netns = netns_of_socket(sk) };
+
+	if (bpf_core_field_exists(struct trace_event_raw_tcp_retransmit_skb, err) && is_not_sent((int)ctx[2])) {
+		count(&tcp_retransmit_failures_total, LOST_RETRANSMIT_FAILURES, &key.netns, 1);
+		return 0;
+	}
+	key.label = retransmit_kind(sk);
+	count(&tcp_retransmitted_segments_by_kind_total, LOST_RETRANSMITTED_SEGMENTS, &key, BPF_CORE_READ(noted, tcp_gso_segs));
+	return 0;
+}
+
+SEC("tp_btf/tcp_retransmit_synack")
+int retransmitted_synacks(__u64 *ctx)
+{
+	const struct sock *listener = (void *)ctx[0];
+	struct labelled_key key = { .netns = netns_of_socket(listener), .label = RETRANSMIT_SYNACK };
+
+	count(&tcp_retransmitted_segments_by_kind_total, LOST_RETRANSMITTED_SEGMENTS, &key, 1);
+	return 0;
+}
+
+#define DURATION_BOUNDS 10
+struct duration_value {
+	__u64 counts[DURATION_BOUNDS + 1]; // up to 2^6, 2^8 … 2^24 microseconds; above
+	__u64 microseconds;
+};
+struct rtt_value {
+	__u64 microseconds;
+	__u64 connections;
+};
+COUNTING_MAP(tcp_connects_total, labelled_key, count_value);
+COUNTING_MAP(tcp_connect_duration_seconds, netns, duration_value);
+COUNTING_MAP(tcp_rtt_seconds, netns, rtt_value);
+
+// When the connects under way were begun, by socket. All of its memory is taken at once: nothing is allocated per connect.
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 16384);
+	__type(key, __u64);
+	__type(value, __u64);
+} connect_starts SEC(".maps");
+
+// Each bound is inclusive: up to 64 microseconds is 0, and each factor of 4 is one more.
+static __always_inline __u32 duration_bucket(__u64 microseconds)
+{
+	__u64 rest = microseconds ? (microseconds - 1) >> 6 : 0;
+	__u32 bucket = 1;
+
+	if (!rest)
+		return 0;
+	if (rest >> 2 * (DURATION_BOUNDS - 1))
+		return DURATION_BOUNDS;
+#define HALVE(BITS)                                                                                                    \
+	if (rest >> (BITS)) {                                                                                          \
+		rest >>= (BITS);                                                                                       \
+		bucket += (BITS) / 2;                                                                                  \
+	}
+	HALVE(16)
+	HALVE(8)
+	HALVE(4)
+	HALVE(2)
+	return bucket;
+}
+
+static __always_inline void count_duration(struct netns netns, __u64 microseconds)
+{
+	struct duration_value zero = {}, *value = counter(&tcp_connect_duration_seconds, &netns, &zero);
+	__u32 bucket = duration_bucket(microseconds);
+
+	if (!value) {
+		count_lost(LOST_CONNECT_DURATION);
+		return;
+	}
+	if (bucket <= DURATION_BOUNDS)
+		ADD(value->counts[bucket], 1);
+	ADD(value->microseconds, microseconds);
+}
+
+// A socket that never sent anything, and no error: connect() found no local port, or the one it was bound to in use
+// towards that peer.
+static __always_inline enum outcome outcome_of_failure(const struct sock *sk)
+{
+	switch (sk->sk_err) {
+	case 0:
+		return BPF_CORE_READ((struct tcp_sock *)sk, segs_out) ? OUTCOME_ABANDONED : OUTCOME_NO_PORT;
+	case ECONNREFUSED:
+		return OUTCOME_REFUSED;
+	case ETIMEDOUT:
+		return OUTCOME_TIMED_OUT;
+	case ECONNRESET:
+		return OUTCOME_RESET;
+	case EACCES: // what ICMPv6 says for prohibited
+	case ENONET:
+	case ENOPROTOOPT:
+	case ENETUNREACH:
+	case EHOSTDOWN:
+	case EHOSTUNREACH:
+		return OUTCOME_UNREACHABLE;
+	default:
+		return OUTCOME_OTHER;
+	}
+}
+
+static __always_inline void end_connect(const struct sock *sk, __u64 id, int to, const __u64 *started)
+{
+	struct labelled_key key = { .netns = netns_of_socket(sk) };
+
+	if (to != TCP_ESTABLISHED)
+		key.label = outcome_of_failure(sk);
+	else if (started)
+		count_duration(key.netns, (bpf_ktime_get_ns() - *started) / 1000);
+	if (started)
+		bpf_map_delete_elem(&connect_starts, &id);
+	count(&tcp_connects_total, LOST_CONNECTS, &key, 1);
+}
+
+static __always_inline void count_rtt(const struct sock *sk)
+{
+	struct netns netns = netns_of_socket(sk);
+	struct rtt_value zero = {}, *value;
+	__u32 rtt = BPF_CORE_READ((struct tcp_sock *)sk, srtt_us) >> 3;
+
+	if (!rtt) // never measured
+		return;
+	value = counter(&tcp_rtt_seconds, &netns, &zero);
+	if (!value) {
+		count_lost(LOST_RTT);
+		return;
+	}
+	ADD(value->microseconds, rtt);
+	ADD(value->connections, 1);
+}
+
+// A connect begins when the socket becomes SYN_SENT, before its first SYN, and ends when it leaves SYN_SENT; or, if both
+// ends have called, SYN_RECV. A socket in SYN_RECV that has no start was accepted, not connected.
+SEC("tp_btf/inet_sock_set_state")
+int state_changes(__u64 *ctx)
+{
+	const struct sock *sk = (void *)ctx[0];
+	int from = (int)ctx[1], to = (int)ctx[2];
+	__u64 id = ctx[0], now, *started;
+
+	if (sk->sk_protocol != IPPROTO_TCP)
+		return 0;
+	if (to == TCP_SYN_SENT) {
+		now = bpf_ktime_get_ns();
+		if (bpf_map_update_elem(&connect_starts, &id, &now, BPF_ANY))
+			count_lost(LOST_CONNECT_STARTS);
+		return 0;
+	}
+	switch (from) {
+	case TCP_SYN_SENT:
+		if (to != TCP_SYN_RECV)
+			end_connect(sk, id, to, bpf_map_lookup_elem(&connect_starts, &id));
+		return 0;
+	case TCP_SYN_RECV:
+		if (sk->sk_socket) {
+			started = bpf_map_lookup_elem(&connect_starts, &id);
+			if (started)
+				end_connect(sk, id, to, started);
+		}
+		return 0;
+	case TCP_CLOSE:
+	case TCP_LISTEN:
+		return 0;
+	}
+	if (to == TCP_CLOSE)
+		count_rtt(sk);
+	return 0;
+}
+
+COUNTING_MAP(icmp_sent_fragmentation_needed_total, netns, count_value);
+
+// The packet that did not fit has been routed; the device it came by may be anything.
+SEC("tp_btf/icmp_send")
+int sent_icmp(__u64 *ctx)
+{
+	const struct sk_buff *skb = (void *)ctx[0];
+	struct dst_entry *dst = route_of(skb);
+	struct netns netns = {};
+
+	if ((int)ctx[1] != ICMP_DEST_UNREACH || (int)ctx[2] != ICMP_FRAG_NEEDED)
+		return 0;
+	if (dst)
+		netns = netns_of_route(dst);
+	count(&icmp_sent_fragmentation_needed_total, LOST_FRAGMENTATION_NEEDED, &netns, 1);
 	return 0;
 }
 

@@ -43,7 +43,7 @@ function markOf(outcome: Outcome, { colour, unicode }: Looks): string {
 }
 
 function linesOf(source: CheckedSource, width: number, looks: Looks): string[] {
-  const { name, outcome, reason, metrics, needs, skipped } = source
+  const { name, outcome, reason, metrics, needs, caveats, skipped } = source
   const missing = metrics.filter((metric) => metric.outcome === 'absent')
   const given = metrics.length - missing.length
   const summary =
@@ -58,6 +58,7 @@ function linesOf(source: CheckedSource, width: number, looks: Looks): string[] {
     if (outcome === 'absent' && needs.length > 0) details.push(`needs ${needs.map(describeNeed).join(', ')}`)
     details.push(`would give ${listNames(metrics.map((metric) => metric.name))}`)
   }
+  for (const caveat of caveats) details.push(`note: ${caveat}`)
   if (skipped.length > 0) {
     const [first] = skipped
     details.push(`not readable this time: ${skipped.length}, first ${first?.subject}: ${first?.reason}`)

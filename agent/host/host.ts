@@ -4,7 +4,7 @@ import { loadLibc } from './libc.ts'
 import { type Machine, readMachine, readPageSizeBytes } from './machine.ts'
 import { createNamespaces, type Namespaces } from './namespaces.ts'
 import { createNetlink, type Netlink } from './netlink.ts'
-import { createTracer, programNames, type Tracer } from './tracer.ts'
+import { createTracer, type MapName, mapNames, type Tracer } from './tracer.ts'
 
 /** All that reads the kernel. Sources are given this and nothing else. */
 export interface Host {
@@ -24,13 +24,15 @@ export interface HostOptions {
   /** Another tree than `/` is read as recorded: no tracer, no namespaces but the host's. */
   readonly root: string
   readonly tracer: boolean
+  /** What the tracer is not to count. */
+  readonly untraced?: readonly MapName[]
   readonly log: Log
 }
 
-export async function createHost({ root, tracer: traced, log }: HostOptions): Promise<Host> {
+export async function createHost({ root, tracer: traced, untraced = [], log }: HostOptions): Promise<Host> {
   const libc = await loadLibc()
   const namespaces = createNamespaces({ root, libc })
-  const tracer = createTracer(traced && root === '/' ? {} : { off: programNames })
+  const tracer = createTracer(traced && root === '/' ? { off: untraced } : { off: mapNames, tasks: false })
   return {
     files: createFiles({ root, namespaces }),
     netlink: createNetlink({ root, namespaces, libc }),
@@ -44,7 +46,7 @@ export async function createHost({ root, tracer: traced, log }: HostOptions): Pr
     },
     async start() {
       await tracer.start()
-      const missing = tracer.missing('dropped_packets')
+      const missing = tracer.missing('tasks')
       if (missing !== undefined) log.debug({ missing }, 'tracer')
     },
     stop: () => tracer.stop(),

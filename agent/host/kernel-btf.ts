@@ -1,8 +1,11 @@
 import type { Address, Libbpf } from './libbpf.ts'
 
 const kinds = { struct: 4, enum: 6, typedef: 8, enum64: 19 } as const
-/** struct btf_type: name_off, info, size or type; an enum's values follow it, as struct btf_enum or btf_enum64. */
+/** struct btf_type: name_off, info, size or type. The members of a struct follow it, or an enum's values. */
 const typeSizeBytes = 12
+/** struct btf_member; struct btf_enum, struct btf_enum64. */
+const memberBytes = 12
+const enumBytes = { enum: 8, enum64: 12 } as const
 
 /** The running kernel's own description of its types: what it has, and what it calls its numbers. Takes 7 MB until closed. */
 export class KernelBtf {
@@ -34,15 +37,25 @@ export class KernelBtf {
     return this.#find(name, kinds.struct) !== null
   }
 
+  /** False too if there is no such struct. */
+  hasMember(struct: string, member: string): boolean {
+    const type = this.#find(struct, kinds.struct)
+    if (type === null) return false
+    const view = this.#viewFollowing(type, memberBytes)
+    for (let at = typeSizeBytes; at < view.byteLength; at += memberBytes) {
+      if (this.#libbpf.stringByOffset(this.#btf, view.getUint32(at, true)) === member) return true
+    }
+    return false
+  }
+
   /** Values as unsigned 32-bit numbers. Empty: this kernel has no such enum. */
   readEnum(name: string): Map<number, string> {
     const names = new Map<number, string>()
     const small = this.#find(name, kinds.enum)
     const type = small ?? this.#find(name, kinds.enum64)
     if (type === null) return names
-    const stride = small === null ? 12 : 8
-    const count = this.#libbpf.view(type, typeSizeBytes).getUint32(4, true) & 0xffff
-    const view = this.#libbpf.view(type, typeSizeBytes + count * stride)
+    const stride = small === null ? enumBytes.enum64 : enumBytes.enum
+    const view = this.#viewFollowing(type, stride)
     for (let at = typeSizeBytes; at < view.byteLength; at += stride) {
       names.set(view.getUint32(at + 4, true), this.#libbpf.stringByOffset(this.#btf, view.getUint32(at, true)))
     }
@@ -51,6 +64,12 @@ export class KernelBtf {
 
   close(): void {
     this.#libbpf.freeBtf(this.#btf)
+  }
+
+  /** A type and all that follows it. */
+  #viewFollowing(type: Address, stride: number): DataView {
+    const count = this.#libbpf.view(type, typeSizeBytes).getUint32(4, true) & 0xffff
+    return this.#libbpf.view(type, typeSizeBytes + count * stride)
   }
 
   #find(name: string, kind: number): Address {

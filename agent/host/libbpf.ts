@@ -24,7 +24,9 @@ interface LibbpfFunctions {
   valueSize(map: Address): number
   setMaxEntries(map: Address, entries: number): number
   setMapFlags(map: Address, flags: number): number
+  setInitialValue(map: Address, value: Uint8Array, sizeBytes: number): number
   lookupElem(mapFd: number, key: Uint8Array, value: ArrayBufferView): number
+  updateElem(mapFd: number, key: Uint8Array, value: ArrayBufferView, flags: number): number
   lookupAndDeleteElem(mapFd: number, key: Uint8Array, value: ArrayBufferView): number
   deleteElem(mapFd: number, key: Uint8Array): number
   lookupBatch(
@@ -78,6 +80,8 @@ const prototypes: { readonly [F in keyof LibbpfFunctions]: readonly [name: strin
   valueSize: ['bpf_map__value_size', 'uint32_t', 'void *'],
   setMaxEntries: ['bpf_map__set_max_entries', 'int', 'void *', 'uint32_t'],
   setMapFlags: ['bpf_map__set_map_flags', 'int', 'void *', 'uint32_t'],
+  setInitialValue: ['bpf_map__set_initial_value', 'int', 'void *', 'void *', 'size_t'],
+  updateElem: ['bpf_map_update_elem', 'int', 'int', 'void *', 'void *', 'uint64_t'],
   lookupElem: ['bpf_map_lookup_elem', 'int', 'int', 'void *', 'void *'],
   lookupAndDeleteElem: ['bpf_map_lookup_and_delete_elem', 'int', 'int', 'void *', 'void *'],
   deleteElem: ['bpf_map_delete_elem', 'int', 'int', 'void *'],

@@ -2,33 +2,113 @@ import { closeSync, readFileSync, readSync } from 'node:fs'
 import { limits } from '../limits.ts'
 import { type BpfObject, loadBpfObject } from './bpf-object.ts'
 import { type CountingMap, createCountingMap } from './counting-map.ts'
-import { numberedReason, readDropReasons } from './drop-reasons.ts'
 import { KernelBtf } from './kernel-btf.ts'
+import { numberedReason, readDropReasons, readResetReasons } from './kernel-reasons.ts'
 import { errorName, type Libbpf, loadLibbpf } from './libbpf.ts'
 
-/** The programs of agent/bpf/netvitals.bpf.c and the tracepoints they hang on. */
+/** An argument that a tracepoint got some time after it came, and what it means not to have it. */
+interface Told {
+  readonly struct: string
+  readonly member: string
+  readonly otherwise: string
+}
+interface ProgramDefinition {
+  readonly tracepoint?: string
+  readonly told?: Told
+}
+
+/** The programs of agent/bpf/netvitals.bpf.c, the tracepoints they hang on, and what else the kernel must tell. */
 const programs = {
-  dropped_packets: { tracepoint: 'kfree_skb' },
-  tasks: { tracepoint: undefined },
-} as const
+  dropped_packets: {
+    tracepoint: 'kfree_skb',
+    told: {
+      struct: 'trace_event_raw_kfree_skb',
+      member: 'reason',
+      otherwise: 'this kernel does not say why it frees a packet, nor whether it was dropped (Linux 5.17 does)',
+    },
+  },
+  sent_resets: {
+    tracepoint: 'tcp_send_reset',
+    told: {
+      struct: 'trace_event_raw_tcp_send_reset',
+      member: 'reason',
+      otherwise: 'this kernel does not say why it resets, and tells only of some resets (Linux 6.10 does)',
+    },
+  },
+  received_resets: { tracepoint: 'tcp_receive_reset' },
+  retransmitted_segments: { tracepoint: 'tcp_retransmit_skb' },
+  retransmitted_synacks: { tracepoint: 'tcp_retransmit_synack' },
+  state_changes: { tracepoint: 'inet_sock_set_state' },
+  sent_icmp: { tracepoint: 'icmp_send' },
+  tasks: {},
+} as const satisfies Record<string, ProgramDefinition>
 export type ProgramName = keyof typeof programs
 export const programNames = Object.keys(programs) as readonly ProgramName[]
 
-/** Each counting map and the program that fills it. */
+interface MapDefinition {
+  /** All of those that fill it; without one of them its numbers would be wrong. */
+  readonly programs: readonly ProgramName[]
+  /** Counted by the namespace alone: the key is its 8 bytes. */
+  readonly byNamespace?: true
+  readonly told?: Told
+  /** What its numbers do not tell without. */
+  readonly caveat?: Told
+}
+
+const tellsErrors = { struct: 'trace_event_raw_tcp_retransmit_skb', member: 'err' }
+const tellsTwins: Told = {
+  struct: 'net',
+  member: 'net_cookie',
+  otherwise:
+    'of two network namespaces with one inode, one after the other, the second is given what the first counted since the sweep before (Linux 5.12 tells them apart)',
+}
+
+/**
+ * The counting maps. Each key begins with u32 inode and u32 low half of the cookie of the network namespace (both 0: could
+ * not be told), in native byte order; then, unless `byNamespace`, a u32, of which values are the sums of events.
+ */
 const maps = {
   /**
-   * Key, in native byte order: u32 inode and u32 low half of the cookie of the network namespace (both 0: could not be
-   * told), u32 reason, u8 protocol (index in tracedProtocols), u8 direction (index in tracedDirections), u16 zero.
+   * Key: u32 reason, u8 protocol (index in tracedProtocols), u8 direction (index in tracedDirections), u16 zero.
    * Values: packets (as many as segments in one not yet segmented), bytes (from the network header on; its headers once).
    */
-  dropped_packets_total: 'dropped_packets',
-} as const satisfies Record<string, ProgramName>
+  dropped_packets_total: { programs: ['dropped_packets'] },
+  /** By reason, as resetReasonName tells. */
+  tcp_sent_resets_by_reason_total: { programs: ['sent_resets'] },
+  /** By the state of the socket that was hit (include/net/tcp_states.h). */
+  tcp_received_resets_total: { programs: ['received_resets'] },
+  /** By the kind's index in the program's list, which is retransmitKinds of metrics/labels.ts. */
+  tcp_retransmitted_segments_by_kind_total: {
+    programs: ['retransmitted_segments', 'retransmitted_synacks'],
+    caveat: {
+      ...tellsErrors,
+      otherwise: 'retransmitted segments that this machine itself drops on their way out are of no kind (Linux 6.16 tells)',
+    },
+  },
+  tcp_retransmit_failures_total: {
+    programs: ['retransmitted_segments'],
+    byNamespace: true,
+    told: { ...tellsErrors, otherwise: 'this kernel does not tell of retransmissions that failed (Linux 6.16 does)' },
+  },
+  /** By the outcome's index in the program's list, which is connectOutcomes of metrics/labels.ts. */
+  tcp_connects_total: { programs: ['state_changes'] },
+  /** Values: connects that took up to 2^6, 2^8 … 2^24 µs, and longer; the sum in µs. */
+  tcp_connect_duration_seconds: { programs: ['state_changes'], byNamespace: true },
+  /** Values: the sum in µs; connections. */
+  tcp_rtt_seconds: { programs: ['state_changes'], byNamespace: true },
+  icmp_sent_fragmentation_needed_total: { programs: ['sent_icmp'], byNamespace: true },
+} as const satisfies Record<string, MapDefinition>
 export type MapName = keyof typeof maps
 export const mapNames = Object.keys(maps) as readonly MapName[]
+const mapDefinition = (name: MapName): MapDefinition => maps[name]
+
+/** Maps of the kernel's own that may be full too, and whose numbers are then missing. */
+const ownMaps = { connect_starts: 'tcp_connect_duration_seconds' } as const satisfies Record<string, MapName>
+/** The places of the map `lost`. */
+const lostSlots: readonly string[] = [...mapNames, ...Object.keys(ownMaps)]
 
 export const tracedProtocols = ['other', 'tcp', 'udp', 'icmp'] as const
 export const tracedDirections = ['in', 'out', 'forward'] as const
-
 export interface TracedTask {
   /** Of the process, in this process's numbering. */
   readonly pid: number
@@ -38,72 +118,99 @@ export interface TracedTask {
   readonly cookie: number
 }
 
+/** A network namespace as the keys of the maps have it; the cookie in full or its low 32 bits. */
+export interface TracedNamespace {
+  readonly inode: number
+  readonly cookie: number
+}
+
 export interface Tracer {
   /** Takes the programs this kernel can run. Never throws: `missing` tells what it cannot. */
   start(): Promise<void>
-  /** undefined: the program runs. Otherwise why it does not, in words, with what would help. */
-  missing(program: ProgramName): string | undefined
+  /** undefined: the numbers of the map are whole, or the program `tasks` runs. Otherwise why not, in words, with what would help. */
+  missing(what: MapName | 'tasks'): string | undefined
+  /** What the numbers of the map do not tell on this kernel, in sentences. */
+  caveats(map: MapName): readonly string[]
   /** Every entry of a map, cumulative since start, summed over the CPUs. The arguments are valid during the call only. */
   read(map: MapName, onEntry: (key: DataView, values: Float64Array) => void): void
   /** Removes a key whose namespace is gone and returns its last values. undefined: there was no such key. */
   take(map: MapName, key: Uint8Array): Float64Array | undefined
   /**
    * The running kernel's name of a drop reason, without prefix, in lower case: 12 → 'netfilter_drop'. A subsystem's own,
-   * such as 'ovs_drop_flow', if the kernel tells; else 'subsys_2:5'. 'unknown' before 5.17, which gives no reasons.
+   * such as 'ovs_drop_flow', if the kernel tells; else 'subsys_2:5'.
    */
   reasonName(reason: number): string
+  /** The same of a reason to send a reset: 1 → 'no_socket'. */
+  resetReasonName(reason: number): string
   /** Every process and its network namespace, by the program `tasks`. */
   tasks(): readonly TracedTask[]
-  /** Events not counted, exactly: refused by a full map; or the program was at work on that CPU when they came. */
-  lost(): { readonly mapFull: number; readonly recursion: number }
+  /**
+   * From now on drops in the host's namespace (an option) of packets from or to this address are counted as the owner's.
+   * Undefined: no more. Of 16 bytes, IPv4 as ::ffff:a.b.c.d. Throws if there is no room.
+   */
+  setOwner(address: Uint8Array, owner: TracedNamespace | undefined): void
+  /** Events these maps lack, exactly: refused by a full map; or the program was at work on that CPU when they came. */
+  lost(of?: readonly MapName[]): { readonly mapFull: number; readonly recursion: number }
   stop(): Promise<void>
 }
 
 export interface TracerOptions {
-  /** Programs to do without, because something else provides their metrics. */
-  readonly off?: readonly ProgramName[]
+  /** Maps to do without, because something else provides their metrics. */
+  readonly off?: readonly MapName[]
+  /** Whether to have the program `tasks`. */
+  readonly tasks?: boolean
+  /** The namespace whose drops are looked up by address; none, unless given. */
+  readonly host?: TracedNamespace
 }
 
 const objectFile = new URL('../bpf/netvitals.bpf.o', import.meta.url)
 /** struct task_record: u32 pid, u32 netns_inode, u64 netns_cookie. */
 const taskRecordBytes = 16
-const reasonUnknown = 0xffff_ffff
+const ENOENT = -2
 
 interface Running {
   readonly libbpf: Libbpf
   readonly object: BpfObject
   readonly maps: ReadonlyMap<MapName, CountingMap>
-  /** A slot for each of mapNames. */
+  /** A slot for each of lostSlots. */
   readonly lost: CountingMap
+  readonly caveats: ReadonlyMap<MapName, readonly string[]>
 }
 
-export function createTracer({ off = [] }: TracerOptions = {}): Tracer {
+export function createTracer({ off = [], tasks: listsTasks = true, host }: TracerOptions = {}): Tracer {
   let running: Running | undefined
-  let missing = new Map<ProgramName, string>()
-  let reasons = new Map<number, string>()
+  let missing = new Map<string, string>()
+  let dropReasons = new Map<number, string>()
+  let resetReasons = new Map<number, string>()
   const missAll = (reason: string) => {
-    missing = new Map(programNames.map((name) => [name, missing.get(name) ?? reason]))
+    missing = new Map([...programNames, ...off].map((name) => [name, missing.get(name) ?? reason]))
   }
   missAll('not started')
 
-  const programOf = (name: ProgramName) => {
-    const program = running?.object.programs.get(name)
-    if (!running || !program) throw new Error(`the tracer's program ${name} does not run: ${missing.get(name)}`)
-    return { ...running, ...program }
+  const findMissing = (what: MapName | 'tasks'): string | undefined => {
+    if (what === 'tasks') return missing.get(what)
+    return [what, ...mapDefinition(what).programs].map((name) => missing.get(name)).find((reason) => reason !== undefined)
   }
-  const mapOf = (name: MapName) => programOf(maps[name]).maps.get(name)!
+  const demand = (what: MapName | 'tasks'): Running => {
+    const reason = findMissing(what)
+    if (running === undefined || reason !== undefined) throw new Error(`the tracer does not give ${what}: ${reason}`)
+    return running
+  }
+  const mapOf = (name: MapName) => demand(name).maps.get(name)!
   const taskRecords = new DataView(new ArrayBuffer(limits.tracerTaskBytes))
 
   return {
     async start() {
       missing = new Map(off.map((name) => [name, 'switched off']))
+      for (const name of programNames) if (!isWanted(name)) missing.set(name, 'switched off')
       const { libbpf, missing: reason } = await loadLibbpf()
       if (!libbpf) return missAll(reason)
       const btf = KernelBtf.open(libbpf)
       if (!btf) return missAll('kernel has no BTF (/sys/kernel/btf/vmlinux)')
       try {
-        reasons = readDropReasons(btf)
-        running = load(libbpf, btf, missing)
+        dropReasons = readDropReasons(btf)
+        resetReasons = readResetReasons(btf)
+        running = load(libbpf, btf, missing, host)
       } catch (error) {
         missAll((error as Error).message)
       } finally {
@@ -112,15 +219,16 @@ export function createTracer({ off = [] }: TracerOptions = {}): Tracer {
       }
     },
 
-    missing: (program) => missing.get(program),
+    missing: findMissing,
+    caveats: (map) => demand(map).caveats.get(map) ?? [],
     read: (map, onEntry) => mapOf(map).read(onEntry),
     take: (map, key) => mapOf(map).take(key),
-
-    reasonName: (reason) => (reason === reasonUnknown ? 'unknown' : (reasons.get(reason) ?? numberedReason(reason))),
+    reasonName: (reason) => dropReasons.get(reason) ?? numberedReason(reason),
+    resetReasonName: (reason) => resetReasons.get(reason) ?? numberedReason(reason),
 
     tasks() {
-      const { libbpf, linkFd } = programOf('tasks')
-      const file = libbpf.createIterator(linkFd)
+      const { libbpf, object } = demand('tasks')
+      const file = libbpf.createIterator(object.programs.get('tasks')!.linkFd)
       if (file < 0) throw new Error(`cannot list the tasks: ${errorName(file)}`)
       const tasks: TracedTask[] = []
       try {
@@ -139,12 +247,27 @@ export function createTracer({ off = [] }: TracerOptions = {}): Tracer {
       return tasks
     },
 
-    lost() {
+    setOwner(address, owner) {
+      const { libbpf, object } = demand('dropped_packets_total')
+      const fd = libbpf.mapFd(object.findMap('address_owners'))
+      const result =
+        owner === undefined ? libbpf.deleteElem(fd, address) : libbpf.updateElem(fd, address, encodeNamespace(owner), 0)
+      if (result < 0 && result !== ENOENT) throw new Error(`cannot set the owner of an address: ${errorName(result)}`)
+    },
+
+    lost(of = mapNames) {
       let mapFull = 0
       let recursion = 0
-      if (running) {
-        for (const slot of mapNames.keys()) mapFull += running.lost.get(Uint8Array.of(slot, 0, 0, 0))?.[0] ?? 0
-        for (const { fd } of running.object.programs.values()) recursion += readRecursionMisses(running.libbpf, fd)
+      if (running === undefined) return { mapFull, recursion }
+      const { object, libbpf, lost } = running
+      const isOurs = (name: string): boolean =>
+        of.some((map) => map === name || map === (ownMaps as Record<string, MapName>)[name])
+      lostSlots.forEach((name, slot) => {
+        if (isOurs(name)) mapFull += lost.get(Uint8Array.of(slot, 0, 0, 0))?.[0] ?? 0
+      })
+      for (const program of new Set(of.flatMap((map) => mapDefinition(map).programs))) {
+        const loaded = object.programs.get(program)
+        if (loaded !== undefined) recursion += readRecursionMisses(libbpf, loaded.fd)
       }
       return { mapFull, recursion }
     },
@@ -156,29 +279,66 @@ export function createTracer({ off = [] }: TracerOptions = {}): Tracer {
       missAll('stopped')
     },
   }
+
+  function isWanted(program: ProgramName): boolean {
+    if (program === 'tasks') return listsTasks
+    return mapNames.some((name) => !off.includes(name) && mapDefinition(name).programs.includes(program))
+  }
 }
 
-function load(libbpf: Libbpf, btf: KernelBtf, missing: Map<ProgramName, string>): Running | undefined {
+function load(
+  libbpf: Libbpf,
+  btf: KernelBtf,
+  missing: Map<string, string>,
+  host: TracedNamespace | undefined,
+): Running | undefined {
+  const isTold = ({ struct, member }: Told): boolean => btf.hasMember(struct, member)
   for (const name of programNames) {
-    const { tracepoint } = programs[name]
+    const { tracepoint, told }: ProgramDefinition = programs[name]
+    if (missing.has(name)) continue
     if (tracepoint && !btf.hasTracepoint(tracepoint)) missing.set(name, `kernel has no tracepoint ${tracepoint}`)
+    else if (told && !isTold(told)) missing.set(name, told.otherwise)
   }
+  for (const name of mapNames) {
+    const { told } = mapDefinition(name)
+    if (told && !isTold(told) && !missing.has(name)) missing.set(name, told.otherwise)
+  }
+  const caveats = new Map(
+    mapNames.map((name) => {
+      const { caveat } = mapDefinition(name)
+      const missed = [tellsTwins, ...(caveat ? [caveat] : [])].filter((told) => !isTold(told))
+      return [name, missed.map(({ otherwise }) => otherwise)]
+    }),
+  )
+  const wanted = programNames.filter((name) => !missing.has(name))
+  if (wanted.length === 0) return undefined
   // The allocator that gives BPF memory for one key in any context came with 6.1; before, all of it is taken at once.
   const preallocate = !btf.hasStruct('bpf_mem_alloc')
   const object = loadBpfObject(libbpf, {
     bytes: readFileSync(objectFile),
-    programs: programNames.filter((name) => !missing.has(name)),
+    programs: wanted,
     prepare(findMap) {
       for (const name of mapNames) {
-        libbpf.setMaxEntries(findMap(name), limits.tracerKeys)
+        const keys = mapDefinition(name).byNamespace ? limits.tracerNamespaces : limits.tracerKeys
+        libbpf.setMaxEntries(findMap(name), preallocate ? Math.ceil(keys / limits.tracerPreallocatedShare) : keys)
         if (preallocate) libbpf.setMapFlags(findMap(name), 0)
       }
+      libbpf.setMaxEntries(findMap('connect_starts'), limits.tracerConnects)
+      libbpf.setMaxEntries(findMap('address_owners'), limits.tracerAddresses)
+      const settings = encodeNamespace(host ?? { inode: 0, cookie: 0 })
+      const result = libbpf.setInitialValue(findMap('.rodata.settings'), settings, settings.length)
+      if (result < 0) throw new Error(`the BPF object has other settings: ${errorName(result)}`)
     },
-    onRefused: (program, reason) => missing.set(program as ProgramName, reason),
+    onRefused: (program, reason) => missing.set(program, reason),
   })
   if (!object) return undefined
   const counting = (name: string) => createCountingMap(libbpf, object.findMap(name), name)
-  return { libbpf, object, maps: new Map(mapNames.map((name) => [name, counting(name)])), lost: counting('lost') }
+  return { libbpf, object, maps: new Map(mapNames.map((name) => [name, counting(name)])), lost: counting('lost'), caveats }
+}
+
+/** struct netns: u32 inode, u32 low half of the cookie. */
+function encodeNamespace({ inode, cookie }: TracedNamespace): Uint8Array {
+  return new Uint8Array(Uint32Array.of(inode, cookie % 0x1_0000_0000).buffer)
 }
 
 /** struct bpf_prog_info in include/uapi/linux/bpf.h. 0 before 5.12, where nothing is skipped. */

@@ -1,4 +1,4 @@
-import { countLabelValues, type LabelName } from './labels.ts'
+import { countLabelValues, type LabelName, lossKinds, retransmitKinds } from './labels.ts'
 
 export interface MetricDefinition {
   readonly type: 'counter' | 'gauge' | 'histogram' | 'summary'
@@ -12,6 +12,8 @@ export interface MetricDefinition {
   readonly labels: readonly LabelName[]
   /** Closes the free text of a label for this metric. */
   readonly only?: { readonly [L in LabelName]?: readonly string[] }
+  /** The most values of a label with free text, where this metric has fewer than the label may. */
+  readonly most?: { readonly [L in LabelName]?: number }
   /** A label whose value follows from another's, so that it makes no more series. */
   readonly follows?: LabelName
   /** Several values of one series in one sweep: added, unless the largest is meant. */
@@ -22,6 +24,9 @@ export interface MetricDefinition {
   /** Kernel file and field, netlink message or tracepoint. For proc-snmp: the fields that are added. */
   readonly origin: string
 }
+
+/** Upper bounds of duration histograms in seconds: 2^6, 2^8 … 2^24 µs. */
+export const histogramBoundsSeconds = [6, 8, 10, 12, 14, 16, 18, 20, 22, 24].map((power) => 2 ** power / 1e6)
 
 /** The only place a metric exists. HELP and TYPE lines, the types of `emit`, docs/reference.md and the checks of dashboards and alerts are derived from it. */
 export const catalogue = {
@@ -358,6 +363,81 @@ export const catalogue = {
     help: 'Connections reset while established or in CLOSE_WAIT.',
     origin: 'Tcp.EstabResets',
   },
+  // TCP: events, counted by the tracer
+  netvitals_tcp_sent_resets_by_reason_total: {
+    type: 'counter',
+    scope: 'pod',
+    birth: 'first',
+    source: 'trace-resets',
+    labels: ['reason'],
+    most: { reason: 40 },
+    history: true,
+    help: "Resets sent, by the kernel's own reason; the sum equals tcp_sent_resets_total from the agent's start on.",
+    origin: 'tracepoint tcp:tcp_send_reset',
+  },
+  netvitals_tcp_received_resets_total: {
+    type: 'counter',
+    scope: 'pod',
+    birth: 'first',
+    source: 'trace-resets',
+    labels: ['state'],
+    only: { state: ['established', 'syn_sent', 'syn_recv', 'fin_wait1', 'fin_wait2', 'close_wait', 'last_ack', 'closing'] },
+    history: true,
+    help: 'Resets that ended a connection, by the state of the socket they hit; syn_sent is a refused connect.',
+    origin: 'tracepoint tcp:tcp_receive_reset',
+  },
+  netvitals_tcp_retransmitted_segments_by_kind_total: {
+    type: 'counter',
+    scope: 'pod',
+    birth: 'first',
+    source: 'trace-retransmits',
+    labels: ['kind'],
+    only: { kind: retransmitKinds },
+    history: true,
+    help: "Segments retransmitted, by what made TCP do so; the sum equals tcp_retransmitted_segments_total from the agent's start on.",
+    origin: 'tracepoints tcp:tcp_retransmit_skb, tcp:tcp_retransmit_synack',
+  },
+  netvitals_tcp_retransmit_failures_total: {
+    type: 'counter',
+    scope: 'pod',
+    birth: 'first',
+    source: 'trace-retransmits',
+    labels: [],
+    help: 'Attempts to retransmit that sent nothing: the earlier copy is still in a queue of this machine, no route, no memory or no window. Not among the retransmitted segments.',
+    origin: 'tracepoint tcp:tcp_retransmit_skb',
+  },
+  netvitals_tcp_connects_total: {
+    type: 'counter',
+    scope: 'pod',
+    birth: 'first',
+    source: 'trace-connects',
+    labels: ['outcome'],
+    history: true,
+    help: 'TCP connects that ended, by how. One that no route leads to fails at once and is not among them.',
+    origin: 'tracepoint sock:inet_sock_set_state',
+  },
+  netvitals_tcp_connect_duration_seconds: {
+    type: 'histogram',
+    unit: 'seconds',
+    scope: 'pod',
+    birth: 'first',
+    source: 'trace-connects',
+    labels: [],
+    history: true,
+    help: "From connect to established, of connects begun since the agent's start.",
+    origin: 'tracepoint sock:inet_sock_set_state',
+  },
+  netvitals_tcp_rtt_seconds: {
+    type: 'summary',
+    unit: 'seconds',
+    scope: 'pod',
+    birth: 'first',
+    source: 'trace-connects',
+    labels: [],
+    help: 'Smoothed round-trip time of connections when they end, each end its own.',
+    origin: 'tracepoint sock:inet_sock_set_state, tcp_sock.srtt_us',
+  },
+
   netvitals_tcp_listen_overflows_total: {
     type: 'counter',
     scope: 'pod',
@@ -934,6 +1014,15 @@ export const catalogue = {
     help: 'ICMP destination unreachable messages received.',
     origin: 'Icmp.InDestUnreachs Icmp6.InDestUnreachs',
   },
+  netvitals_icmp_sent_fragmentation_needed_total: {
+    type: 'counter',
+    scope: 'pod',
+    birth: 'first',
+    source: 'trace-icmp',
+    labels: [],
+    help: 'ICMP fragmentation needed messages sent: an IPv4 packet did not fit the next link and must not be fragmented.',
+    origin: 'tracepoint icmp:icmp_send',
+  },
   netvitals_icmp_received_packet_too_big_total: {
     type: 'counter',
     scope: 'pod',
@@ -1100,6 +1189,7 @@ export const catalogue = {
     birth: 'subject',
     source: 'agent',
     labels: ['kind'],
+    only: { kind: lossKinds },
     help: 'Events that could not be counted, exactly.',
     origin: 'the agent',
   },
@@ -1243,8 +1333,14 @@ export function definitionOf(name: MetricName): MetricDefinition {
 }
 
 /** The most series a metric may have for one row (scope pod) or in all (scope node). */
-export function countSeriesMax({ labels, only, follows }: MetricDefinition): number {
+export function countSeriesMax({ labels, only, most, follows }: MetricDefinition): number {
   return labels
     .filter((label) => label !== follows)
-    .reduce((product, label) => product * (only?.[label]?.length ?? countLabelValues(label)), 1)
+    .reduce((product, label) => product * (only?.[label]?.length ?? most?.[label] ?? countLabelValues(label)), 1)
+}
+
+/** The same as Prometheus counts: each line of a histogram or summary is one. */
+export function countLinesMax(definition: MetricDefinition): number {
+  const linesEach = { counter: 1, gauge: 1, histogram: histogramBoundsSeconds.length + 3, summary: 2 }
+  return countSeriesMax(definition) * linesEach[definition.type]
 }

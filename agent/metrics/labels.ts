@@ -19,6 +19,36 @@ export const tcpStates = [
   'closing',
 ] as const
 
+/** The same by the kernel's numbers. CLOSE (7) and BOUND_INACTIVE (13) are not connections; a request not yet accepted (12, NEW_SYN_RECV) is a SYN_RECV to everybody else. */
+export const tcpStateByNumber: readonly ((typeof tcpStates)[number] | undefined)[] = [
+  undefined,
+  'established',
+  'syn_sent',
+  'syn_recv',
+  'fin_wait1',
+  'fin_wait2',
+  'time_wait',
+  undefined,
+  'close_wait',
+  'last_ack',
+  'listen',
+  'closing',
+  'syn_recv',
+]
+
+export const retransmitKinds = ['fast', 'timeout', 'probe', 'syn', 'synack'] as const
+
+export const connectOutcomes = [
+  'connected',
+  'refused',
+  'timed_out',
+  'unreachable',
+  'reset',
+  'no_port',
+  'abandoned',
+  'other',
+] as const
+
 export const lossKinds = ['map_full', 'recursion', 'destinations_full'] as const
 export type LossKind = (typeof lossKinds)[number]
 
@@ -36,8 +66,12 @@ export const labels = {
   port: { max: 65, help: 'local port of a listener; `other` beyond the limit' },
   source: { max: 32, help: 'source of the agent, named as its file' },
   kind: {
-    values: lossKinds,
-    help: 'what was lost: `map_full` event whose key did not fit, `recursion` event inside an event, `destinations_full` socket whose destination did not fit',
+    values: [...lossKinds, ...retransmitKinds],
+    help: 'what was lost: `map_full` event whose key did not fit, `recursion` event inside an event, `destinations_full` socket whose destination did not fit. What made TCP retransmit: `fast` duplicate or selective acknowledgements, `timeout` the retransmission timer (all that is sent again in the loss state), `probe` a tail loss probe, `syn` and `synack` no answer in the handshake',
+  },
+  outcome: {
+    values: connectOutcomes,
+    help: 'how a TCP connect ended: `connected`; `refused` by a reset or ICMP port unreachable; `timed_out`; `unreachable` by ICMP or because no neighbour answered; `reset` after both ends had called; `no_port` no local port was free, and no SYN was sent; `abandoned` by the application while it waited; `other`',
   },
   code: { max: 16, help: 'HTTP status code' },
   version: { max: 1, help: 'version of netvitals' },

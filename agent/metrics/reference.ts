@@ -1,4 +1,4 @@
-import { catalogue, countSeriesMax, definitionOf, type MetricName, metricNames } from './catalogue.ts'
+import { catalogue, countLinesMax, definitionOf, type MetricName, metricNames } from './catalogue.ts'
 import { type LabelName, labels } from './labels.ts'
 
 const groups: readonly (readonly [title: string, prefix: RegExp])[] = [
@@ -17,7 +17,7 @@ function renderMetric(name: MetricName): string {
   const { type, scope, birth, source, labels: names, help, origin } = definitionOf(name)
   const own = names.map((label) => `\`${label}\``).join(', ')
   const all = scope === 'pod' ? ['`namespace`, `pod`', own].filter((text) => text !== '').join(', ') : own
-  const series = `${countSeriesMax(definitionOf(name))}${scope === 'pod' ? ' per row' : ''}`
+  const series = `${countLinesMax(definitionOf(name))}${scope === 'pod' ? ' per row' : ''}`
   return `| \`${name}\` | ${type} | ${all} | ${escapeCell(help)} | ${escapeCell(origin)} | ${source} | ${scope === 'pod' ? birth : ''} | ${series} |`
 }
 
@@ -46,7 +46,7 @@ ${names.map(renderMetric).join('\n')}
 
 Written from agent/metrics/catalogue.ts and labels.ts by \`make build\`; a test compares.
 
-Metrics with the labels \`namespace\` and \`pod\` have one row for the host (both empty) and one for each named network namespace (\`@netns\` and its name). Counters read from /proc or netlink count since boot; those of the tracer count since the agent's start. \`birth\` says when a row that is not the host's gets the series: \`subject\`, with the row and 0 (${bornWithRow.reduce((sum, name) => sum + countSeriesMax(definitionOf(name)), 0)} series); \`first\`, at its first change.
+Metrics with the labels \`namespace\` and \`pod\` have one row for the host (both empty) and one for each named network namespace (\`@netns\` and its name). Counters read from /proc or netlink count since boot; those of the tracer count since the agent's start. \`birth\` says when a row that is not the host's gets the series: \`subject\`, with the row and 0 (${bornWithRow.reduce((sum, name) => sum + countLinesMax(definitionOf(name)), 0)} series); \`first\`, at its first change.
 
 ${sections.join('\n')}
 ## Labels

@@ -1,3 +1,4 @@
+import { histogramBoundsSeconds } from './catalogue.ts'
 import { escapeLabelValue } from './label-text.ts'
 import type { Family, Series, SeriesValue } from './snapshot.ts'
 
@@ -8,9 +9,6 @@ export const contentTypes: Record<Format, string> = {
   text: 'text/plain; version=0.0.4; charset=utf-8',
   openmetrics: 'application/openmetrics-text; version=1.0.0; charset=utf-8',
 }
-
-/** Upper bounds of duration histograms in seconds: 2^6, 2^8 … 2^24 µs. */
-export const histogramBoundsSeconds = [6, 8, 10, 12, 14, 16, 18, 20, 22, 24].map((power) => 2 ** power / 1e6)
 
 /** The format a scraper asks for in its Accept header: the acceptable one with the highest q; text if it does not say. */
 export function negotiateFormat(accept: string | undefined): Format {

@@ -35,6 +35,8 @@ export interface SourceReport {
   readonly durationMs: number
   /** Metrics this host cannot give, and why. */
   readonly absent: ReadonlyMap<string, string>
+  /** What its numbers do not tell on this host. */
+  readonly caveats: readonly string[]
   /** Subjects that could not be read this time, and why. */
   readonly skipped: ReadonlyMap<string, string>
 }

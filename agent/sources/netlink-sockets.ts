@@ -8,7 +8,7 @@ import type { NetworkNamespace } from '../host/namespaces.ts'
 import { isNetlinkUnavailable } from '../host/netlink.ts'
 import { limits } from '../limits.ts'
 import { type MetricsOf, metricsOf } from '../metrics/catalogue.ts'
-import { tcpStates } from '../metrics/labels.ts'
+import { tcpStateByNumber, tcpStates } from '../metrics/labels.ts'
 import { createDestinations, type Destinations } from './destinations.ts'
 import { eachNamespace } from './each-namespace.ts'
 import type { Sink, Source } from './source.ts'
@@ -16,22 +16,7 @@ import type { Sink, Source } from './source.ts'
 type Metric = MetricsOf<'netlink-sockets'>
 type State = (typeof tcpStates)[number]
 
-/** include/net/tcp_states.h. CLOSE (7) and BOUND_INACTIVE (13) are not connections; a request not yet accepted (12, NEW_SYN_RECV) is a SYN_RECV to everybody else. */
-const stateNames: readonly (State | undefined)[] = [
-  undefined,
-  'established',
-  'syn_sent',
-  'syn_recv',
-  'fin_wait1',
-  'fin_wait2',
-  'time_wait',
-  undefined,
-  'close_wait',
-  'last_ack',
-  'listen',
-  'closing',
-  'syn_recv',
-]
+/** include/net/tcp_states.h. */
 const established = 1
 const closeWait = 8
 const listen = 10
@@ -49,7 +34,7 @@ interface Tally {
 }
 
 const createTally = (): Tally => ({
-  states: Array(stateNames.length).fill(0),
+  states: Array(tcpStateByNumber.length).fill(0),
   receiveQueueBytes: 0,
   sendQueueBytes: 0,
   rttMaxUs: undefined,
@@ -184,7 +169,7 @@ export function createNetlinkSockets(host: Host): Source<Metric> {
   function emitStates(sink: Sink<Metric>, netns: NetworkNamespace, { states }: Tally): void {
     const byName = new Map<State, number>(tcpStates.map((state) => [state, 0]))
     states.forEach((number, i) => {
-      const state = stateNames[i]
+      const state = tcpStateByNumber[i]
       if (state !== undefined) byName.set(state, (byName.get(state) ?? 0) + number)
     })
     for (const [state, value] of byName) sink.emit('netvitals_tcp_sockets', { of: { netns }, labels: { state }, value })

@@ -68,6 +68,8 @@ export interface Sink<M extends MetricName> {
   absent(metric: M, reason: string): void
   /** One subject could not be read this time: counted, what was emitted for it is discarded, the others intact, its last values held. */
   skip(of: Subject, reason: string | Error): void
+  /** What the numbers of this source do not tell on this kernel, in a sentence; `check` says it. */
+  caveat(text: string): void
   /** What a stage could not keep, as a total since the agent's start. */
   lost(kind: LossKind, total: number): void
 }

@@ -58,6 +58,13 @@ describe('a report', () => {
   it('names the subjects that could not be read', () => {
     const report = reportOf(okReport('trace-drops'), okReport('proc-snmp', { skipped: new Map([['blue', 'gone']]) }))
     expect(report.sources[1]!.skipped).toEqual([{ subject: 'blue', reason: 'gone' }])
+    expect(report.sources[1]!.caveats).toEqual([])
+  })
+
+  it('tells what numbers do not tell', () => {
+    const report = reportOf(okReport('trace-drops', { caveats: ['twins are one'] }), okReport('proc-snmp'))
+    expect(report.sources.map(({ caveats }) => caveats)).toEqual([['twins are one'], []])
+    expect(report.outcome).toBe('ok')
   })
 
   it('survives JSON', () => {

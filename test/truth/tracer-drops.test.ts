@@ -53,10 +53,10 @@ requireRoot('the tracer counts exactly the packets dropped', () => {
 
   beforeAll(async () => {
     await tracer.start()
-    expect(tracer.missing('dropped_packets')).toBeUndefined()
+    expect(tracer.missing('dropped_packets_total')).toBeUndefined()
   })
   afterAll(async () => {
-    if (!tracer.missing('dropped_packets')) expect(tracer.lost()).toEqual({ mapFull: 0, recursion: 0 })
+    if (!tracer.missing('dropped_packets_total')) expect(tracer.lost()).toEqual({ mapFull: 0, recursion: 0 })
     await tracer.stop()
   })
 

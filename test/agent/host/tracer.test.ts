@@ -14,17 +14,20 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
-import { createTracer, type Tracer, tracedProtocols } from '../../../agent/host/tracer.ts'
+import { createTracer, mapNames, type Tracer, tracedProtocols } from '../../../agent/host/tracer.ts'
 import { limits } from '../../../agent/limits.ts'
+import { findExpectedAbsence } from '../../truth/expected-absences.ts'
 import { createTopology, requireRoot, type Topology } from '../../truth/topology.ts'
 
 const root = fileURLToPath(new URL('../../..', import.meta.url))
 
+const everything = [...mapNames, 'tasks'] as const
+
 test('a tracer that was not started says so', () => {
   const tracer = createTracer()
-  expect(tracer.missing('dropped_packets')).toBe('not started')
+  for (const what of everything) expect(tracer.missing(what)).toBe('not started')
   expect(() => tracer.read('dropped_packets_total', () => {})).toThrow(
-    "the tracer's program dropped_packets does not run: not started",
+    'the tracer does not give dropped_packets_total: not started',
   )
   expect(() => [...tracer.tasks()]).toThrow('not started')
   expect(tracer.lost()).toEqual({ mapFull: 0, recursion: 0 })
@@ -57,8 +60,7 @@ requireRoot('the tracer on this kernel', () => {
     afterEach(() => tracer.stop())
 
     test('has its programs', () => {
-      expect(tracer.missing('dropped_packets')).toBeUndefined()
-      expect(tracer.missing('tasks')).toBeUndefined()
+      for (const what of everything) expect(tracer.missing(what)).toBe(findExpectedAbsence(what))
     })
 
     test('names reasons', () => {
@@ -68,7 +70,14 @@ requireRoot('the tracer on this kernel', () => {
       expect(names.filter((name) => !/^[a-z0-9_]+$/.test(name))).toEqual([])
       expect(tracer.reasonName(60_000)).toBe('reason_60000')
       expect(tracer.reasonName((9 << 16) | 5)).toBe('subsys_9:5')
-      expect(tracer.reasonName(0xffff_ffff)).toBe('unknown')
+    })
+
+    test('names reasons of resets', () => {
+      expect(tracer.resetReasonName(1)).toBe('no_socket')
+      const names = Array.from({ length: 20 }, (_, reason) => tracer.resetReasonName(reason))
+      expect(new Set(names).size).toBe(20)
+      expect(names.filter((name) => !/^[a-z0-9_]+$/.test(name))).toEqual([])
+      expect(tracer.resetReasonName(60_000)).toBe('reason_60000')
     })
 
     test('lists processes with their namespaces', async () => {
@@ -92,7 +101,7 @@ requireRoot('the tracer on this kernel', () => {
 
     test('stops: nothing is counted any more', async () => {
       await tracer.stop()
-      expect(tracer.missing('dropped_packets')).toBe('stopped')
+      for (const what of everything) expect(tracer.missing(what)).toBe('stopped')
       expect(() => ours(tracer)).toThrow('stopped')
       await tracer.stop()
     })
@@ -120,14 +129,20 @@ requireRoot('the tracer on this kernel', () => {
     await tracer.stop()
   })
 
-  test('programs can be switched off', async () => {
-    const tracer = createTracer({ off: ['dropped_packets'] })
+  test('maps can be switched off, and a program with the last of them', async () => {
+    const tracer = createTracer({ off: ['dropped_packets_total', 'tcp_rtt_seconds'] })
     await tracer.start()
-    expect(tracer.missing('dropped_packets')).toBe('switched off')
+    expect(tracer.missing('dropped_packets_total')).toBe('switched off')
+    expect(tracer.missing('tcp_rtt_seconds')).toBe('switched off')
+    expect(tracer.missing('tcp_connects_total')).toBeUndefined()
     expect(tracer.missing('tasks')).toBeUndefined()
     expect([...tracer.tasks()].length).toBeGreaterThan(0)
     expect(() => ours(tracer)).toThrow('switched off')
     await tracer.stop()
+    const idle = createTracer({ off: mapNames, tasks: false })
+    await idle.start()
+    for (const what of everything) expect(idle.missing(what)).toBe('switched off')
+    await idle.stop()
   })
 })
 
@@ -144,10 +159,11 @@ requireRoot('a tracer that cannot run says what is missing', () => {
     mkdirSync(join(built, 'agent/bpf'))
     writeFileSync(
       join(built, 'check.mjs'),
-      `import { createTracer, programNames } from './agent/host/tracer.js'
+      `import { createTracer, mapNames } from './agent/host/tracer.js'
       const tracer = createTracer()
       await tracer.start()
-      console.log(JSON.stringify(Object.fromEntries(programNames.map((name) => [name, tracer.missing(name) ?? 'runs']))))
+      const everything = [...mapNames, 'tasks']
+      console.log(JSON.stringify(Object.fromEntries(everything.map((name) => [name, tracer.missing(name) ?? 'runs']))))
       await tracer.stop()`,
     )
     writeFileSync(join(built, 'package.json'), '{ "type": "module" }')
@@ -166,44 +182,48 @@ requireRoot('a tracer that cannot run says what is missing', () => {
     return JSON.parse(output)
   }
   const withMount = (mount: string) => ['unshare', '-m', 'sh', '-c', `${mount} && exec "$@"`, 'sh']
-  const both = (reason: unknown) => ({ dropped_packets: reason, tasks: reason })
+  /** What this kernel gives, but for these. */
+  const except = (differences: Record<string, unknown>) => ({
+    ...Object.fromEntries(everything.map((what) => [what, findExpectedAbsence(what) ?? 'runs'])),
+    ...differences,
+  })
+  /** Everything, with this reason; what the kernel lacks may be said instead. */
+  const all = (reason: unknown) => Object.fromEntries(everything.map((what) => [what, reason]))
 
   test('CAP_BPF and CAP_PERFMON are enough', () => {
-    expect(check('setpriv', '--bounding-set=-all,+bpf,+perfmon')).toEqual(both('runs'))
+    expect(check('setpriv', '--bounding-set=-all,+bpf,+perfmon')).toEqual(except({}))
   })
 
   test.each(['-all', '-all,+bpf', '-all,+net_admin,+perfmon'])('capabilities %s', (set) => {
-    expect(check('setpriv', `--bounding-set=${set}`)).toEqual(both(expect.stringContaining('needs CAP_BPF and CAP_PERFMON')))
+    expect(check('setpriv', `--bounding-set=${set}`)).toEqual(all(expect.stringContaining('needs CAP_BPF and CAP_PERFMON')))
   })
 
   test('no BTF', () => {
-    expect(check(...withMount('mount -t tmpfs none /sys/kernel/btf'))).toEqual(
-      both('kernel has no BTF (/sys/kernel/btf/vmlinux)'),
-    )
+    expect(check(...withMount('mount -t tmpfs none /sys/kernel/btf'))).toEqual(all('kernel has no BTF (/sys/kernel/btf/vmlinux)'))
   })
 
   test('no libbpf', () => {
     const [, library] = /libbpf\.so\.1 .*=> (\S+)/.exec(execFileSync('ldconfig', ['-p'], { encoding: 'utf8' }))!
     expect(check(...withMount(`mount --bind /dev/null ${realpathSync(library!)}`))).toEqual(
-      both(expect.stringMatching(/^libbpf\.so\.1 not found: apt-get install libbpf1 \(.+\)$/)),
+      all(expect.stringMatching(/^libbpf\.so\.1 not found: apt-get install libbpf1 \(.+\)$/)),
     )
   })
 
   test('no koffi', () => {
     rmSync(join(built, 'node_modules'))
     mkdirSync(join(built, 'node_modules'))
-    expect(check()).toEqual(both(expect.stringMatching(/^koffi is not installed: npm install koffi \(.+\)$/)))
+    expect(check()).toEqual(all(expect.stringMatching(/^koffi is not installed: npm install koffi \(.+\)$/)))
     rmSync(join(built, 'node_modules'), { recursive: true })
     symlinkSync(join(root, 'node_modules'), join(built, 'node_modules'))
   })
 
   test('no object, or what is none', () => {
     rmSync(object())
-    expect(check()).toEqual(both(expect.stringContaining('ENOENT')))
+    expect(check()).toEqual(all(expect.stringContaining('ENOENT')))
     writeFileSync(object(), 'hello')
-    expect(check()).toEqual(both(expect.stringMatching(/^not a BPF object: .*ELF/)))
+    expect(check()).toEqual(all(expect.stringMatching(/^not a BPF object: .*ELF/)))
     writeFileSync(object(), readFileSync(join(root, 'agent/bpf/netvitals.bpf.o')).subarray(0, 5000))
-    expect(check()).toEqual(both(expect.stringMatching(/^not a BPF object: .+/)))
+    expect(check()).toEqual(all(expect.stringMatching(/^not a BPF object: .+/)))
   })
 
   /** Puts an object in place that is made of the source with something replaced. */
@@ -218,16 +238,70 @@ requireRoot('a tracer that cannot run says what is missing', () => {
 
   test('a program that the verifier refuses is left out alone, with its verdict', () => {
     rebuild('if (!task || task->pid != task->tgid)', 'if (task->pid != task->tgid)')
-    expect(check()).toEqual({
-      dropped_packets: 'runs',
-      tasks: expect.stringMatching(/^refused by the kernel, EACCES: R\d+ invalid mem access '.*or_null_'$/),
-    })
+    expect(check()).toEqual(
+      except({ tasks: expect.stringMatching(/^refused by the kernel, EACCES: R\d+ invalid mem access '.*or_null_'$/) }),
+    )
+  })
+
+  /** A map is missing if any of the programs that fill it is. */
+  const mapsOf = {
+    dropped_packets: ['dropped_packets_total'],
+    sent_resets: ['tcp_sent_resets_by_reason_total'],
+    received_resets: ['tcp_received_resets_total'],
+    retransmitted_segments: ['tcp_retransmitted_segments_by_kind_total', 'tcp_retransmit_failures_total'],
+    retransmitted_synacks: ['tcp_retransmitted_segments_by_kind_total'],
+    state_changes: ['tcp_connects_total', 'tcp_connect_duration_seconds', 'tcp_rtt_seconds'],
+    sent_icmp: ['icmp_sent_fragmentation_needed_total'],
+  } as const
+  const tracepoints = {
+    dropped_packets: 'kfree_skb',
+    sent_resets: 'tcp_send_reset',
+    received_resets: 'tcp_receive_reset',
+    retransmitted_segments: 'tcp_retransmit_skb',
+    retransmitted_synacks: 'tcp_retransmit_synack',
+    state_changes: 'inet_sock_set_state',
+    sent_icmp: 'icmp_send',
+  } as const
+  const each = Object.entries(mapsOf) as [keyof typeof mapsOf, readonly string[]][]
+
+  test.each(each)('%s that the verifier refuses takes %j with it, and nothing else', (program, maps) => {
+    const head = `int ${program}(__u64 *ctx)\n{\n`
+    rebuild(head, `${head}\tif (((volatile __u64 *)ctx)[11] == 4711)\n\t\treturn 0;\n`) // no tracepoint has so many arguments
+    const refused = expect.stringMatching(/^refused by the kernel, EACCES: /)
+    expect(check()).toEqual(except(Object.fromEntries(maps.map((map) => [map, refused]))))
+  })
+
+  test.each(each)('a kernel without the tracepoint of %s lacks %j', (program, maps) => {
+    const tracer = join(built, 'agent/host/tracer.js')
+    const text = readFileSync(tracer, 'utf8')
+    try {
+      writeFileSync(tracer, text.replace(`'${tracepoints[program]}'`, "'no_such_tracepoint'"))
+      const reason = 'kernel has no tracepoint no_such_tracepoint'
+      expect(check()).toEqual(except(Object.fromEntries(maps.map((map) => [map, reason]))))
+    } finally {
+      writeFileSync(tracer, text)
+    }
+  })
+
+  test.each([
+    ['dropped_packets_total', 'trace_event_raw_kfree_skb', /^this kernel does not say why it frees a packet/],
+    ['tcp_sent_resets_by_reason_total', 'trace_event_raw_tcp_send_reset', /^this kernel does not say why it resets/],
+    ['tcp_retransmit_failures_total', 'trace_event_raw_tcp_retransmit_skb', /^this kernel does not tell of retransmissions/],
+  ])('an older kernel lacks %s, and nothing else', (map, struct, reason) => {
+    const tracer = join(built, 'agent/host/tracer.js')
+    const text = readFileSync(tracer, 'utf8')
+    try {
+      writeFileSync(tracer, text.replaceAll(`'${struct}'`, "'no_such_struct'"))
+      expect(check()).toEqual(except({ [map]: expect.stringMatching(reason) }))
+    } finally {
+      writeFileSync(tracer, text)
+    }
   })
 
   test('an object of another version', () => {
     rebuild('int tasks(', 'int threads(')
-    expect(check()).toEqual({ dropped_packets: 'runs', tasks: 'the BPF object does not have it' })
+    expect(check()).toEqual(except({ tasks: 'the BPF object does not have it' }))
     rebuild('dropped_packets_total', 'dropped_total')
-    expect(check()).toEqual(both('the BPF object has no map dropped_packets_total'))
+    expect(check()).toEqual(all('the BPF object has no map dropped_packets_total'))
   })
 })

@@ -38,6 +38,7 @@ export const okReport = (name: string, more: Partial<SourceReport> = {}): Source
   reason: undefined,
   durationMs: 1.25,
   absent: new Map(),
+  caveats: [],
   skipped: new Map(),
   ...more,
 })

@@ -2,8 +2,9 @@ import fc from 'fast-check'
 import { Counter, Gauge, Histogram, Registry } from 'prom-client'
 import { describe, expect, it } from 'vitest'
 import type { MetricDefinition } from '../../../agent/metrics/catalogue.ts'
+import { histogramBoundsSeconds } from '../../../agent/metrics/catalogue.ts'
 import { formatLabels } from '../../../agent/metrics/label-text.ts'
-import { histogramBoundsSeconds, negotiateFormat, renderExposition } from '../../../agent/metrics/render.ts'
+import { negotiateFormat, renderExposition } from '../../../agent/metrics/render.ts'
 import type { Family, Series, SeriesValue } from '../../../agent/metrics/snapshot.ts'
 
 const define = (type: MetricDefinition['type'], more: Partial<MetricDefinition> = {}): MetricDefinition => ({

@@ -3,15 +3,16 @@ import path from 'node:path'
 import { pino } from 'pino'
 import { describe, expect, it } from 'vitest'
 import { createHost } from '../../../agent/host/host.ts'
+import { mapNames } from '../../../agent/host/tracer.ts'
 import { catalogue, metricNames } from '../../../agent/metrics/catalogue.ts'
-import { createSources } from '../../../agent/sources/index.ts'
+import { createSources, mapsReadBy } from '../../../agent/sources/index.ts'
 import { describeContract } from '../../source-contract.ts'
 
 const host = await createHost({ root: '/', tracer: false, log: pino({ level: 'silent' }) })
 const sources = createSources(host)
 const folder = path.resolve(import.meta.dirname, '../../../agent/sources')
 /** What several sources share, and what they are. */
-const others = ['destinations', 'each-namespace', 'index', 'read-sysctl', 'source', 'unwrap']
+const others = ['destinations', 'each-namespace', 'index', 'read-sysctl', 'source', 'traced-counters', 'unwrap']
 
 describe('the list of sources', () => {
   it('has every file of the folder once', () => {
@@ -23,6 +24,11 @@ describe('the list of sources', () => {
     const written = sources.flatMap(({ writes }) => writes)
     expect([...written].sort()).toEqual(metricNames.filter((name) => catalogue[name].source !== 'agent').sort())
   })
+})
+
+it('knows which of the tracer’s maps a source reads', () => {
+  expect(mapsReadBy(['trace-drops', 'proc-snmp'])).toEqual(['dropped_packets_total'])
+  expect([...mapsReadBy(sources.map(({ name }) => name))].sort()).toEqual([...mapNames].sort())
 })
 
 describe.each(sources.map(({ name }) => name))('%s', describeContract)
