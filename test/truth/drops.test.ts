@@ -1,9 +1,9 @@
 import { execFileSync } from 'node:child_process'
 import { afterEach, beforeEach, expect, it } from 'vitest'
 import { startWiring, type Wiring } from '../wiring.ts'
-import { createTopology, type Namespace, requireRoot, type Topology } from './topology.ts'
+import { createTopology, type Namespace, requireTraced, type Topology } from './topology.ts'
 
-requireRoot('dropped packets on /metrics', () => {
+requireTraced('dropped_packets_total', 'dropped packets on /metrics', () => {
   let topology: Topology
   let wiring: Wiring
   beforeEach(async () => {

@@ -11,14 +11,17 @@ import koffi from 'koffi'
 
 /**
  * `udp-send`: datagrams at full speed. `ports`: to so many ports in turn. `cpu`: only there. `segmentBytes`: cut up by
- * the kernel. `ttl`: hops. `atOnce`: so many a call; one refused within a call is tried again by the next, so where
- * refusals are counted it is 1. `timed`: the result says how long the sending took.
+ * the kernel. `ttl`: hops. `unfragmented`: must not be fragmented, whatever is known of the path. `atOnce`: so many a
+ * call; one refused within a call is tried again by the next, so where refusals are counted it is 1. `timed`: the result
+ * says how long the sending took.
  */
-function udpSend({ address, port, count, ports = 1, bytes = 32, cpu, segmentBytes, ttl, atOnce = count, timed = false }) {
+function udpSend(options) {
+  const { address, port, count, ports = 1, bytes = 32, cpu, segmentBytes, ttl, atOnce = count, timed = false } = options
   if (cpu !== undefined) pinTo(cpu)
   const socket = openSocket(address, SOCK_DGRAM)
   if (segmentBytes) setOption(socket, IPPROTO_UDP, UDP_SEGMENT, segmentBytes)
   if (ttl) setOption(socket, ...(address.includes(':') ? [IPPROTO_IPV6, IPV6_UNICAST_HOPS] : [IPPROTO_IP, IP_TTL]), ttl)
+  if (options.unfragmented) setOption(socket, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_PROBE)
   const batch = ports > 1 ? ports : Math.min(count, 64)
   const messages = datagrams(batch, (index) => socketAddress(address, port + (index % ports)), bytes)
   const errors = {}
@@ -65,23 +68,36 @@ function tcpListen({ address, port, backlog = 4096 }) {
     }
     return { accepted: sockets.length }
   }
-  return { ready: {}, actions: { accept, ...connectionActions(sockets), 'close-listener': () => libc.close(listener) } }
+  const closeListener = () => libc.close(listener)
+  return { ready: {}, listener, actions: { accept, ...connectionActions(sockets), 'close-listener': closeListener } }
 }
 
 /**
  * `tcp-connect`: `count` connections, each waited for unless `wait` is false. Ready tells what became of them:
- * {"connected": 3} or {"ECONNREFUSED": 3}. Actions: `outcomes` asks again, `send`, `shutdown`, `close`, `reset` do that to all.
+ * {"connected": 3} or {"ECONNREFUSED": 3}. `from`: the address and port they are bound to. `synRetries`: of the SYN.
+ * Actions: `outcomes` asks again, `send`, `shutdown`, `close`, `reset` do that to all.
  */
-function tcpConnect({ address, port, count, wait = true, timeoutMs = 5000 }) {
+function tcpConnect({ address, port, count, wait = true, timeoutMs = 5000, from, synRetries }) {
   const sockets = []
+  const refusedAtOnce = {}
   for (let i = 0; i < count; i++) {
     const socket = openSocket(address, SOCK_STREAM | SOCK_NONBLOCK)
-    libc.connect(socket, ...sizedAddress(address, port))
+    if (synRetries) setOption(socket, IPPROTO_TCP, TCP_SYNCNT, synRetries)
+    if (from) {
+      for (const option of [SO_REUSEADDR, SO_REUSEPORT]) setOption(socket, SOL_SOCKET, option, 1)
+      check('bind', libc.bind(socket, ...sizedAddress(from.address, from.port)))
+    }
+    const result = libc.connect(socket, ...sizedAddress(address, port))
+    if (result < 0 && koffi.errno() !== EINPROGRESS) {
+      tally(refusedAtOnce, lastError())
+      libc.close(socket)
+      continue
+    }
     if (wait) waitFor(socket, POLLOUT, timeoutMs)
     sockets.push(socket)
   }
   const outcomes = () => {
-    const outcomes = {}
+    const outcomes = { ...refusedAtOnce }
     for (const socket of sockets) tally(outcomes, waitFor(socket, POLLOUT, 0) ? (socketError(socket) ?? 'connected') : 'waiting')
     return outcomes
   }
@@ -115,6 +131,61 @@ function connectionActions(sockets) {
   }
 }
 
+/**
+ * `tcp-storm`: connections within the namespace, one after the other at full speed. To a listener of its own each is
+ * accepted and ended by both, `end` 'close' (server first, so that the client needs no TIME_WAIT) or 'reset' (by the client);
+ * with `end` 'refused' there is no listener. `cpu`: only there.
+ */
+function tcpStorm({ address, port, count, end, cpu }) {
+  if (cpu !== undefined) pinTo(cpu)
+  const to = sizedAddress(address, port)
+  const errors = {}
+  if (end === 'refused') {
+    for (let i = 0; i < count; i++) {
+      const socket = openSocket(address, SOCK_STREAM)
+      tally(errors, libc.connect(socket, ...to) < 0 ? lastError() : 'connected')
+      libc.close(socket)
+    }
+    return errors
+  }
+  const { actions, listener } = tcpListen({ address, port })
+  for (let i = 0; i < count; i++) {
+    const socket = openSocket(address, SOCK_STREAM)
+    if (libc.connect(socket, ...to) < 0) throw new Error(`connection ${i}: ${lastError()}`)
+    const accepted = check('accept', libc.accept4(listener, null, null, 0))
+    if (end === 'reset') libc.setsockopt(socket, SOL_SOCKET, SO_LINGER, Buffer.from(Int32Array.of(1, 0).buffer), 8)
+    for (const one of end === 'reset' ? [socket, accepted] : [accepted, socket]) libc.close(one)
+  }
+  actions['close-listener']()
+  return { connected: count }
+}
+
+/** `tcp-bulk`: one connection within whose `bytes` go to a `tcp-sink`; done when the peer has closed. */
+function tcpBulk({ address, port, bytes }) {
+  const socket = openSocket(address, SOCK_STREAM)
+  if (libc.connect(socket, ...sizedAddress(address, port)) < 0) throw new Error(`connect: ${lastError()}`)
+  const data = Buffer.alloc(65536, 'x')
+  let sent = 0
+  while (sent < bytes) sent += Number(check('send', libc.send(socket, data, Math.min(data.length, bytes - sent), MSG_NOSIGNAL)))
+  libc.shutdown(socket, SHUT_WR)
+  while (libc.recv(socket, data, data.length, 0) > 0);
+  return { sent }
+}
+
+/** `tcp-sink`: a listener that reads one connection to its end with the action `read`. */
+function tcpSink({ address, port }) {
+  const { listener } = tcpListen({ address, port })
+  const read = () => {
+    const socket = check('accept', libc.accept4(listener, null, null, 0))
+    const buffer = Buffer.alloc(65536)
+    let received = 0
+    for (let got = 1; got > 0; received += got) got = Number(check('recv', libc.recv(socket, buffer, buffer.length, 0)))
+    libc.close(socket)
+    return { received }
+  }
+  return { ready: {}, actions: { read } }
+}
+
 /** `raw-send`: whole IP packets, `hex` from the IP header on, each `count` times. The kernel fills in IPv4's checksum. */
 function rawSend({ address, hex, count = 1 }) {
   const socket = openSocket(address, SOCK_RAW, IPPROTO_RAW)
@@ -142,6 +213,9 @@ const verbs = {
   'udp-listen': udpListen,
   'tcp-listen': tcpListen,
   'tcp-connect': tcpConnect,
+  'tcp-storm': tcpStorm,
+  'tcp-bulk': tcpBulk,
+  'tcp-sink': tcpSink,
   'raw-send': rawSend,
   namespace,
 }
@@ -159,11 +233,16 @@ const SO_REUSEADDR = 2
 const SO_ERROR = 4
 const SO_RCVBUF = 8
 const SO_LINGER = 13
+const SO_REUSEPORT = 15
 const SO_NETNS_COOKIE = 71
 const IPPROTO_IP = 0
 const IPPROTO_UDP = 17
 const IPPROTO_IPV6 = 41
+const IPPROTO_TCP = 6
 const IP_TTL = 2
+const IP_MTU_DISCOVER = 10
+const IP_PMTUDISC_PROBE = 3
+const TCP_SYNCNT = 7
 const IPV6_UNICAST_HOPS = 16
 const IPPROTO_RAW = 255
 const UDP_SEGMENT = 103
@@ -172,6 +251,7 @@ const MSG_NOSIGNAL = 0x4000
 const SHUT_WR = 1
 const POLLIN = 1
 const POLLOUT = 4
+const EINPROGRESS = 115 // libuv has no name for it
 const mmsghdrBytes = 64
 
 const libraryOfNode = koffi.load(null)

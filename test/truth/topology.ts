@@ -3,7 +3,9 @@ import { existsSync, readFileSync, statSync } from 'node:fs'
 import { createInterface, type Interface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import { describe, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
+import { createTracer, type MapName } from '../../agent/host/tracer.ts'
+import { findExpectedAbsence } from './expected-absences.ts'
 
 const faults = fileURLToPath(new URL('faults.mjs', import.meta.url))
 const startMs = 10_000
@@ -67,6 +69,27 @@ export function requireRoot(title: string, body: () => void): void {
   }
   console.warn(`SKIPPED, ${missing}: ${title}`)
   describe.skip(`${title} (${missing})`, body)
+}
+
+/**
+ * `requireRoot` for tests of one of the tracer's maps. On a kernel that cannot give it the tracer has to say just that,
+ * and nothing else is to be tested.
+ */
+export function requireTraced(map: MapName, title: string, body: () => void): void {
+  const absence = findExpectedAbsence(map)
+  if (absence === undefined) return requireRoot(title, body)
+  requireRoot(title, () => {
+    test(`${map} is absent on this kernel, with its reason`, async () => {
+      const tracer = createTracer()
+      await tracer.start()
+      try {
+        expect(tracer.missing(map)).toBe(absence)
+        expect(() => tracer.read(map, () => undefined)).toThrow(absence)
+      } finally {
+        await tracer.stop()
+      }
+    })
+  })
 }
 
 /** `name` begins the namespaces' names and is used by one test file only: what an earlier run left behind is removed. */

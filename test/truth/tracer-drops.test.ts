@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { createTracer, type Tracer, tracedDirections, tracedProtocols } from '../../agent/host/tracer.ts'
-import { createTopology, type Namespace, requireRoot, type Topology } from './topology.ts'
+import { createTopology, type Namespace, requireTraced, type Topology } from './topology.ts'
 
 interface Drops {
   [reasonProtocolDirection: string]: { packets: number; bytes: number }
@@ -47,7 +47,7 @@ async function dropsDuring(tracer: Tracer, namespace: Namespace, cause: () => Pr
 
 const total = (drops: Drops) => Object.values(drops).reduce((sum, { packets }) => sum + packets, 0)
 
-requireRoot('the tracer counts exactly the packets dropped', () => {
+requireTraced('dropped_packets_total', 'the tracer counts exactly the packets dropped', () => {
   const tracer = createTracer()
   const count = 100
 
@@ -292,5 +292,109 @@ requireRoot('the tracer counts exactly the packets dropped', () => {
     for (const { inode, cookie, sent } of seen) {
       expect(readDrops(tracer, inode, cookie)['no_socket udp in']).toEqual({ packets: sent, bytes: sent * 60 })
     }
+  })
+})
+
+/** What identity will do on a Kubernetes node: the router stands for the host, a and b for two of its pods. */
+requireTraced('dropped_packets_total', 'drops in the host’s namespace are counted for whom the packet was from or to', () => {
+  let net: Topology
+  let tracer: Tracer
+  beforeAll(async () => {
+    net = await createTopology('nvc-owners', { router: true })
+  })
+  beforeEach(async () => {
+    const cookieOf = async (namespace: Namespace): Promise<number> =>
+      (await net.run<{ cookie?: number }>(namespace, 'namespace')).cookie ?? 0
+    const router = net.router!
+    tracer = createTracer({ host: { inode: router.inode, cookie: await cookieOf(router) } })
+    await tracer.start()
+    for (const pod of [net.a, net.b]) {
+      const owner = { inode: pod.inode, cookie: await cookieOf(pod) }
+      for (const address of [pod.ipv4, pod.ipv6]) tracer.setOwner(toBytes(address), owner)
+    }
+  })
+  afterEach(async () => {
+    expect(tracer.lost()).toEqual({ mapFull: 0, recursion: 0 })
+    await tracer.stop()
+    for (const { iptables } of families) {
+      for (const table of ['raw', 'filter']) net.exec(net.router!, iptables, '-w', '-t', table, '-F')
+    }
+  })
+  afterAll(() => net?.dispose())
+
+  /** IPv4 as ::ffff:a.b.c.d. The tests' IPv6 addresses have one `::`. */
+  function toBytes(address: string): Uint8Array {
+    const bytes = new Uint8Array(16)
+    if (address.includes('.')) {
+      bytes.set([0xff, 0xff, ...address.split('.').map(Number)], 10)
+      return bytes
+    }
+    const [head = [], tail = []] = address.split('::').map((part) => part.split(':').filter(Boolean))
+    const words = [...head, ...Array(8 - head.length - tail.length).fill('0'), ...tail]
+    words.forEach((word, i) => bytes.set([Number.parseInt(word, 16) >> 8, Number.parseInt(word, 16) & 0xff], 2 * i))
+    return bytes
+  }
+  const count = 100
+
+  describe.each(families)('$family', ({ address, iptables, udpHeaders }) => {
+    const expected = { packets: count, bytes: count * (udpHeaders + 32) }
+    const send = (from: Namespace, to: string) => net.run(from, 'udp-send', { address: to, port: 9000, count })
+    const drop = (table: string, chain: string) =>
+      net.exec(net.router!, iptables, '-w', '-t', table, '-A', chain, '-p', 'udp', '-j', 'DROP')
+    /** What the three have after it. */
+    async function expectDrops(cause: () => Promise<unknown>, drops: { a?: Drops; b?: Drops; router?: Drops }): Promise<void> {
+      const found: Record<string, Drops> = {}
+      await Promise.all(
+        [net.a, net.b, net.router!].map(async (namespace, i) => {
+          found[['a', 'b', 'router'][i]!] = await dropsDuring(tracer, namespace, async () => (i === 0 ? cause() : sleep(300)))
+        }),
+      )
+      expect(found).toEqual({ a: {}, b: {}, router: {}, ...drops })
+    }
+
+    test('both ends are pods and the way is known: the receiver’s, in', async () => {
+      drop('filter', 'FORWARD')
+      await expectDrops(() => send(net.a, net.b[address]), { b: { 'netfilter_drop udp in': expected } })
+    })
+
+    test('both ends are pods, before the way is known: the sender’s, out', async () => {
+      drop('raw', 'PREROUTING')
+      await expectDrops(() => send(net.a, net.b[address]), { a: { 'netfilter_drop udp out': expected } })
+    })
+
+    test('a pod to elsewhere: the sender’s, out', async () => {
+      drop('filter', 'FORWARD')
+      net.exec(net.router!, 'ip', address === 'ipv4' ? '-4' : '-6', 'route', 'replace', 'default', 'dev', 'eth1')
+      const to = address === 'ipv4' ? '10.99.0.1' : 'fd99::1'
+      await expectDrops(() => send(net.a, to), { a: { 'netfilter_drop udp out': expected } })
+    })
+
+    test('the host to a pod: the receiver’s, in', async () => {
+      drop('filter', 'OUTPUT')
+      await expectDrops(() => send(net.router!, net.b[address]), { b: { 'netfilter_drop udp in': expected } })
+    })
+
+    test('a pod to the host: the sender’s, out', async () => {
+      drop('filter', 'INPUT')
+      await expectDrops(() => send(net.a, net.router![address]), { a: { 'netfilter_drop udp out': expected } })
+    })
+
+    test('neither end is a pod: the host’s', async () => {
+      drop('filter', 'OUTPUT')
+      const own = address === 'ipv4' ? '127.0.0.1' : '::1'
+      await expectDrops(() => send(net.router!, own), { router: { 'netfilter_drop udp out': expected } })
+    })
+
+    test('an address that is nobody’s any more', async () => {
+      tracer.setOwner(toBytes(net.b[address]), undefined)
+      drop('filter', 'OUTPUT')
+      await expectDrops(() => send(net.router!, net.b[address]), { router: { 'netfilter_drop udp out': expected } })
+    })
+
+    test('a drop in a pod’s own namespace is its own, whatever the addresses are', async () => {
+      net.exec(net.b, iptables, '-w', '-A', 'INPUT', '-p', 'udp', '-j', 'DROP')
+      await expectDrops(() => send(net.a, net.b[address]), { b: { 'netfilter_drop udp in': expected } })
+      net.exec(net.b, iptables, '-w', '-F')
+    })
   })
 })

@@ -1,0 +1,63 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { expect } from 'vitest'
+import type { MapName } from '../../agent/host/tracer.ts'
+import { parseProcNetSnmp } from '../../parsers/proc-net-snmp.ts'
+import type { Wiring } from '../wiring.ts'
+import { findExpectedAbsence } from './expected-absences.ts'
+import type { Namespace, Topology } from './topology.ts'
+
+/** Where the kernel runs in an emulator everything takes so many times longer; no test is about time, but some wait. */
+export const slowness = Number(process.env.NETVITALS_TEST_SLOWNESS ?? 1)
+/** How many make a storm. */
+export const stormSize = (count: number): number => Math.ceil(count / Math.max(1, slowness * 2))
+
+type Traced = `netvitals_${MapName}`
+type Counts = Readonly<Record<string, number>>
+
+/** The namespace's rows that are not zero, by the value of the metric's label; without a label by ''. */
+export function readEvents(wiring: Wiring, { name }: Pick<Namespace, 'name'>, metric: Traced): Counts {
+  const counts: Record<string, number> = {}
+  for (const { labels, value } of wiring.series(metric, { pod: name })) {
+    const [, label = ''] = /^namespace="[^"]*",pod="[^"]*"(?:,\w+="(.*)")?$/.exec(labels) ?? []
+    const count = typeof value === 'number' ? value : 'count' in value ? value.count : value.counts.reduce((a, b) => a + b)
+    if (count !== 0) counts[label] = count
+  }
+  return counts
+}
+
+/**
+ * The metric's rows of the namespace are these, and stay so; it may take a while until they are. Where this kernel is known
+ * not to tell: the metric is absent, with that reason, and has no row at all.
+ */
+export async function expectEvents(wiring: Wiring, namespace: Namespace, metric: Traced, expected: Counts): Promise<void> {
+  const absence = findExpectedAbsence(metric.slice('netvitals_'.length) as MapName)
+  if (absence !== undefined) {
+    const { sources } = await wiring.sweep()
+    expect(sources.map(({ absent }) => absent.get(metric)).filter((reason) => reason !== undefined)).toEqual([absence])
+    expect(wiring.series(metric)).toEqual([])
+    return
+  }
+  const read = async (): Promise<Counts> => {
+    await wiring.sweep()
+    return readEvents(wiring, namespace, metric)
+  }
+  await expect.poll(read, { timeout: 6000 * slowness, interval: 50 }).toEqual(expected)
+  await sleep(100)
+  expect(await read()).toEqual(expected)
+}
+
+/** The namespace's own counters of the TCP/IP stack, straight from the kernel: 'Tcp.RetransSegs', 'TcpExt.TCPFastRetrans', … */
+export function readStack(topology: Topology, namespace: Namespace): (counter: string) => number {
+  const tables = ['snmp', 'netstat'].map((file) => parseProcNetSnmp(topology.exec(namespace, 'cat', `/proc/net/${file}`), file))
+  return (counter) => tables.map((table) => table.get(counter)).find((value) => value !== undefined) ?? Number.NaN
+}
+
+/** No event was lost by the tracer since it started. */
+export async function expectNothingLost(wiring: Wiring): Promise<void> {
+  const families = await wiring.self.families()
+  const lost = families.find(({ name }) => name === 'netvitals_lost_events_total')?.series ?? []
+  expect(Object.fromEntries(lost.map(({ labels, value }) => [labels, value]))).toMatchObject({
+    'kind="map_full"': 0,
+    'kind="recursion"': 0,
+  })
+}
