@@ -77,7 +77,7 @@ export function requireRoot(title: string, body: () => void): void {
  */
 export function requireTraced(map: MapName, title: string, body: () => void): void {
   const absence = findExpectedAbsence(map)
-  if (absence === undefined) return requireRoot(title, body)
+  if (absence === undefined) return void requireRoot(title, body)
   requireRoot(title, () => {
     test(`${map} is absent on this kernel, with its reason`, async () => {
       const tracer = createTracer()
