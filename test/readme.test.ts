@@ -33,7 +33,7 @@ describe('README', () => {
     sources.delete('agent')
     for (const source of sources) {
       const { length } = Object.values(catalogue).filter((metric) => metric.source === source)
-      expect(readme).toMatch(new RegExp(`✔ ${source} +${length} metrics`))
+      expect(readme).toMatch(new RegExp(`✔ ${source} +${length} metric${length === 1 ? '' : 's'}\\n`))
     }
   })
 

@@ -72,7 +72,7 @@ export function createSections({ report, snapshot, history, watchedSeconds }: Pa
       ? `in the last ${grownSeconds / 60} minutes`
       : `since the agent started ${Math.round(watchedSeconds)} s ago`
   const page = { read: createReader(snapshot, history), explain, lately }
-  return [drops(page), tcp(page), listenQueues(page), conntrack(page), devices(page)]
+  return [drops(page), tcp(page), connections(page), listenQueues(page), conntrack(page), devices(page)]
 }
 
 function drops({ read, explain, lately }: Page): Section {
@@ -152,6 +152,52 @@ function tcp({ read, explain, lately }: Page): Section {
     good: 'No TCP socket is open.',
     unknown: explain('netvitals_tcp_sockets', 'netvitals_tcp_retransmitted_segments_total'),
     note: `Segments sent again, resets and failed connects ${lately}; sockets now, by state.`,
+    ...(sign && { sign }),
+  }
+}
+
+const failedConnects: Readonly<Record<string, string>> = {
+  refused: 'refused',
+  timed_out: 'without any answer',
+  unreachable: 'to what cannot be reached',
+  reset: 'reset before they were established',
+  no_port: 'without a local port left',
+  abandoned: 'given up by the application',
+  other: 'failed otherwise',
+}
+
+function connections({ read, explain, lately }: Page): Section {
+  const grownIn = (name: MetricName, toWords: (labels: Reading['labels']) => string | undefined) =>
+    read(name).flatMap(({ row, labels, grown: times = 0 }) => {
+      const what = toWords(labels)
+      return what === undefined || times === 0 ? [] : [{ row, what, times, labels }]
+    })
+  const byTimes = (a: { times: number }, b: { times: number }): number => b.times - a.times
+  const connects = grownIn('netvitals_tcp_connects_total', ({ outcome = '' }) => {
+    const words = failedConnects[outcome]
+    return words === undefined ? undefined : `connects ${words}`
+  })
+  const sent = grownIn('netvitals_tcp_sent_resets_by_reason_total', ({ reason }) => `resets sent: ${reason}`)
+  const received = grownIn('netvitals_tcp_received_resets_total', ({ state }) => `resets received in ${state}`)
+  const rows = [...connects, ...sent, ...received].sort(byTimes)
+  const most = (...outcomes: string[]) =>
+    connects.sort(byTimes).find(({ labels: { outcome = '' } }) => outcomes.includes(outcome))
+  const noPort = most('no_port')
+  const unanswered = most('timed_out', 'unreachable')
+  const sign: Section['sign'] = noPort
+    ? { level: 'bad', text: `${noPort.row} had no local port left for ${count(noPort.times, 'connect')} ${lately}` }
+    : unanswered && { level: 'odd', text: `${unanswered.row}: ${count(unanswered.times)} ${unanswered.what} ${lately}` }
+  return {
+    id: 'connections',
+    title: 'Connects that failed, resets',
+    columns: ['where', 'what', 'times'],
+    rows: rows.map(({ row, what, times }) => [row, what, times]),
+    good: `No connect failed and none was reset ${lately}.`,
+    unknown: explain(
+      'netvitals_tcp_connects_total',
+      'netvitals_tcp_sent_resets_by_reason_total',
+      'netvitals_tcp_received_resets_total',
+    ),
     ...(sign && { sign }),
   }
 }

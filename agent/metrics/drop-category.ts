@@ -97,7 +97,7 @@ const lists: { readonly [C in DropCategory]?: readonly string[] } = {
     'ovs_drop_recursion_limit',
     'ovs_drop_deferred_limit',
   ],
-  other: ['unknown', 'not_specified', 'psp_input', 'psp_output', 'ovs_drop_last_action', 'ovs_drop_action_error'],
+  other: ['not_specified', 'psp_input', 'psp_output', 'ovs_drop_last_action', 'ovs_drop_action_error'],
   normal: [
     'not_dropped_yet',
     'consumed',

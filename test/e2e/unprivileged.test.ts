@@ -87,6 +87,7 @@ requireRoot('an agent without privileges', () => {
 
   const outcomes = ({ sources }: CheckReport): Record<string, string> =>
     Object.fromEntries(sources.map(({ name, outcome }) => [name, outcome]))
+  const traced = ['trace-drops', 'trace-resets', 'trace-retransmits', 'trace-connects', 'trace-icmp']
   /** All but the tracer read what everybody may read. */
   const everyone = {
     'netlink-sockets': 'ok',
@@ -103,20 +104,20 @@ requireRoot('an agent without privileges', () => {
   const readsEveryNamespace = ['netlink-sockets', 'proc-snmp', 'proc-sockstat', 'netlink-conntrack', 'netlink-devices']
 
   const variants = [
-    { capabilities: [], drops: 'absent' },
-    { capabilities: ['net_admin'], drops: 'absent' },
-    { capabilities: ['bpf'], drops: 'absent' },
-    { capabilities: ['bpf', 'perfmon'], drops: 'ok' },
+    { capabilities: [], events: 'absent' },
+    { capabilities: ['net_admin'], events: 'absent' },
+    { capabilities: ['bpf'], events: 'absent' },
+    { capabilities: ['bpf', 'perfmon'], events: 'ok' },
   ] as const
-  describe.each(variants)('with $capabilities', ({ capabilities, drops }) => {
+  describe.each(variants)('with $capabilities', ({ capabilities, events }) => {
     it('says of each source what is missing, and that this is no fault', () => {
       const { status, stderr, report } = check(capabilities)
       expect(stderr).toBe('')
       expect(status).toBe(0)
       expect(report.outcome).not.toBe('failed')
-      expect(outcomes(report)).toEqual({ 'trace-drops': drops, ...everyone })
+      expect(outcomes(report)).toEqual({ ...Object.fromEntries(traced.map((name) => [name, events])), ...everyone })
       for (const { name, reason, metrics, skipped } of report.sources) {
-        if (name === 'trace-drops' && drops === 'absent') {
+        if (traced.includes(name) && events === 'absent') {
           expect(reason).toMatch(/^needs CAP_BPF and CAP_PERFMON/)
           for (const metric of metrics) expect(metric).toMatchObject({ outcome: 'absent', reason })
         } else {
@@ -134,8 +135,8 @@ requireRoot('an agent without privileges', () => {
 
     it('ends with 1 if what it lacks is required', () => {
       const { status, stderr } = check(capabilities, '--require', 'trace-drops')
-      expect(status).toBe(drops === 'ok' ? 0 : 1)
-      if (drops === 'absent') expect(stderr).toMatch(/^netvitals: trace-drops is required: needs CAP_BPF and CAP_PERFMON/)
+      expect(status).toBe(events === 'ok' ? 0 : 1)
+      if (events === 'absent') expect(stderr).toMatch(/^netvitals: trace-drops is required: needs CAP_BPF and CAP_PERFMON/)
       expect(check(capabilities, '--require', 'netlink-sockets,netvitals_tcp_sockets').status).toBe(0)
     })
   })
@@ -143,11 +144,11 @@ requireRoot('an agent without privileges', () => {
   it('serves, and says on its screen what it does without', async () => {
     await whileServing([], (screen) => {
       expect(screen).toContain(`http://127.0.0.1:${port}/metrics`)
-      expect(screen).toMatch(/trace-drops +absent: needs CAP_BPF and CAP_PERFMON/)
+      for (const name of traced) expect(screen).toMatch(new RegExp(`${name} +absent: needs CAP_BPF and CAP_PERFMON`))
       // On most machines /run is root's alone.
       const isRunOpen = (fs.statSync('/run').mode & 0o002) !== 0
       expect(screen).toMatch(isRunOpen ? /socket +\/run\/netvitals\/agent\.sock/ : /socket +none: .*permission denied/)
-      expect(screen).toMatch(/8 ok, 1 absent, 0 failed/)
+      expect(screen).toMatch(/8 ok, 5 absent, 0 failed/)
       expect(ask('/healthz').status).toBe(200)
       expect(ask('/readyz').status).toBe(200)
       expect(ask('/').status).toBe(200)

@@ -27,7 +27,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 - NET_ADMIN # conntrack statistics by netlink
 {{- end }}
 {{- if has .Values.tier (list "events" "full") }}
-- BPF # the tracer: drops by reason, and which process is in which namespace
+- BPF # the tracer: drops, resets, retransmissions, connects; and which process is in which namespace
 - PERFMON # the same
 {{- end }}
 {{- if eq .Values.tier "full" }}

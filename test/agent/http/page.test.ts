@@ -142,6 +142,38 @@ describe('TCP', () => {
   })
 })
 
+describe('connects and resets', () => {
+  const outcome = (pod: string, name: string, times: number) => grown(row('shop', pod, `outcome="${name}"`), times)
+
+  it('lists what failed, the most first, and not what went well', () => {
+    const input = inputOf({
+      netvitals_tcp_connects_total: [
+        outcome('web', 'connected', 900),
+        outcome('web', 'timed_out', 3),
+        outcome('web', 'reset', 0),
+      ],
+      netvitals_tcp_sent_resets_by_reason_total: [grown(row('shop', 'db', 'reason="no_socket"'), 7)],
+      netvitals_tcp_received_resets_total: [grown(row('shop', 'web', 'state="syn_sent"'), 5)],
+    })
+    expect(section('connections', input)).toMatchObject({
+      rows: [
+        ['shop/db', 'resets sent: no_socket', 7],
+        ['shop/web', 'resets received in syn_sent', 5],
+        ['shop/web', 'connects without any answer', 3],
+      ],
+      sign: { level: 'odd', text: 'shop/web: 3 connects without any answer in the last 5 minutes' },
+    })
+  })
+
+  it('says first who has no port left', () => {
+    const input = inputOf({ netvitals_tcp_connects_total: [outcome('a', 'timed_out', 50), outcome('b', 'no_port', 2)] })
+    expect(section('connections', input).sign).toEqual({
+      level: 'bad',
+      text: 'shop/b had no local port left for 2 connects in the last 5 minutes',
+    })
+  })
+})
+
 describe('queues and tables', () => {
   it('shows listen queues at their limit, and overflows', () => {
     const input = inputOf({

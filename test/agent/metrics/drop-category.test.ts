@@ -42,7 +42,6 @@ describe('the category of a drop reason', () => {
     ['dev_ready', 'device'],
     ['tcp_old_data', 'normal'],
     ['queue_purge', 'normal'],
-    ['unknown', 'other'],
     ['subsys_1:7', 'other'],
   ])('%s: %s', (name, category) => {
     expect(categoryOfDropReason(name)).toBe(category)
