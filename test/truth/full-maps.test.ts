@@ -1,0 +1,67 @@
+import { expect, it, vi } from 'vitest'
+import { limits } from '../../agent/limits.ts'
+import { startWiring, type Wiring } from '../wiring.ts'
+import { expectEvents } from './events.ts'
+import { createTopology, requireRoot } from './topology.ts'
+
+requireRoot('a full map', () => {
+  /** The machine's own connects may be refused a place too. */
+  async function readLost(wiring: Wiring): Promise<number> {
+    const families = await wiring.self.families()
+    const lost = families.find(({ name }) => name === 'netvitals_lost_events_total')?.series ?? []
+    return Number(lost.find(({ labels }) => labels === 'kind="map_full"')?.value)
+  }
+
+  it('of connects under way costs their durations, not their outcomes, and is told', async () => {
+    vi.spyOn(limits as { tracerConnects: number }, 'tracerConnects', 'get').mockReturnValue(4)
+    const topology = await createTopology('nvg-full')
+    const wiring = await startWiring()
+    vi.restoreAllMocks()
+    try {
+      const { a, b } = topology
+      await topology.hold(b, 'tcp-listen', { address: b.ipv4, port: 5001 })
+      topology.exec(b, 'iptables', '-w', '-A', 'INPUT', '-p', 'tcp', '--dport', '5002', '-j', 'DROP')
+      const waiting = await topology.hold(a, 'tcp-connect', { address: b.ipv4, port: 5002, count: 4, wait: false })
+      await wiring.sweep()
+      expect(await readLost(wiring)).toBeGreaterThanOrEqual(0)
+      await topology.hold(a, 'tcp-connect', { address: b.ipv4, port: 5001, count: 30 })
+      await expectEvents(wiring, a, 'netvitals_tcp_connects_total', { connected: 30 })
+      await expectEvents(wiring, a, 'netvitals_tcp_connect_duration_seconds', {})
+      expect(await readLost(wiring)).toBeGreaterThanOrEqual(30)
+      await waiting.act('close')
+      await topology.hold(a, 'tcp-connect', { address: b.ipv4, port: 5001, count: 7 })
+      await expectEvents(wiring, a, 'netvitals_tcp_connects_total', { connected: 37, abandoned: 4 })
+      await expectEvents(wiring, a, 'netvitals_tcp_connect_duration_seconds', { '': 7 })
+    } finally {
+      await wiring.stop()
+      await topology.dispose()
+    }
+  })
+
+  it('of namespaces refuses the new ones, counts what it refuses, and goes on for those it has', async () => {
+    const topology = await createTopology('nvg-full')
+    vi.spyOn(limits as { tracerNamespaces: number }, 'tracerNamespaces', 'get').mockReturnValue(1)
+    const wiring = await startWiring()
+    vi.restoreAllMocks()
+    try {
+      const { a, b } = topology
+      const storm = (namespace: typeof a, count: number) =>
+        topology.run(namespace, 'tcp-storm', { address: '127.0.0.1', port: 5001, end: 'reset', count })
+      await storm(a, 5)
+      await storm(b, 40)
+      await storm(a, 6)
+      await wiring.sweep()
+      const holder = [a, b].find(({ name }) => wiring.series('netvitals_tcp_rtt_seconds', { pod: name }).length > 0)
+      const counts = { [a.name]: 11, [b.name]: 40 }
+      if (holder !== undefined)
+        await expectEvents(wiring, holder, 'netvitals_tcp_rtt_seconds', { '': 2 * (counts[holder.name] ?? 0) })
+      // Either a was first, or some other of the machine's namespaces; b and what else came has no place: 40 durations, 80 round-trip times.
+      expect(await readLost(wiring)).toBeGreaterThanOrEqual(3 * 40)
+      for (const namespace of [a, b])
+        await expectEvents(wiring, namespace, 'netvitals_tcp_connects_total', { connected: counts[namespace.name]! })
+    } finally {
+      await wiring.stop()
+      await topology.dispose()
+    }
+  })
+})
