@@ -8,6 +8,7 @@ export const commands = {
   serve: 'measure and answer HTTP until stopped (this is the default)',
   sweep: 'measure once and print the metrics',
   check: 'say what this machine can give, what it cannot, and why',
+  prove: 'cause faults in throw-away network namespaces and compare what is counted',
 } as const
 export type Command = keyof typeof commands
 const everyCommand = Object.keys(commands) as Command[]
@@ -101,12 +102,12 @@ const settings = {
     default: '',
     value: 'NAMES',
     help: 'sources to leave out, with commas between them; `netvitals check` lists them all',
-    commands: everyCommand,
+    commands: ['serve', 'sweep', 'check'],
     alsoIn: anywhere,
   },
   'log.level': {
     schema: z.enum(logLevels, expected(`one of ${logLevels.join(', ')}`)),
-    default: { serve: 'info', sweep: 'error', check: 'silent' },
+    default: { serve: 'info', sweep: 'error', check: 'silent', prove: 'silent' },
     value: 'LEVEL',
     help: `what to log on standard error: ${logLevels.join(', ')}`,
     commands: everyCommand,
@@ -141,7 +142,7 @@ const settings = {
     default: 'text',
     value: 'FORMAT',
     help: 'text or json',
-    commands: ['check'],
+    commands: ['check', 'prove'],
     short: 'o',
     alsoIn: [],
   },

@@ -77,6 +77,11 @@ const rules: { files: RegExp; may: RegExp; sentence: string }[] = [
     may: /^(node:|fastify$|bcryptjs$|yaml$|zod\/v3$|agent\/http\/|agent\/metrics\/|agent\/(sweep|history|limits|config|config-file|log|check)\.ts)/,
     sentence: 'http/ imports sweep, history, render, self, limits, config, log',
   },
+  {
+    files: /^agent\/prove\//,
+    may: /^(node:timers\/promises$|parsers\/|agent\/(host|prove)\/|agent\/metrics\/catalogue\.ts|agent\/sources\/source\.ts|agent\/(limits|check)\.ts)/,
+    sentence: 'prove/ imports parsers, host, the catalogue, source types, the type of a node and limits',
+  },
   { files: /^agent\/main\.ts$/, may: /^(agent\/cli\/|node:)/, sentence: 'main.ts imports cli/ only' },
   {
     files: /^agent\/(agent|check)\.ts$|^agent\/cli\//,

@@ -36,7 +36,7 @@ async function findReport(config: Config, terminal: Terminal): Promise<{ report:
 }
 
 /** JSON that is safe to look at on a terminal too. */
-function toJson(report: CheckReport): string {
+export function toJson(report: object): string {
   const asUnits = (text: string): string =>
     text
       .split('')

@@ -3,7 +3,7 @@ import type { Outcome } from '../metrics/snapshot.ts'
 import type { Need } from '../sources/source.ts'
 import { paint, plain, type Terminal } from './terminal.ts'
 
-type Looks = Pick<Terminal, 'colour' | 'unicode'>
+export type Looks = Pick<Terminal, 'colour' | 'unicode'>
 
 const marks: Readonly<
   Record<Outcome, { readonly unicode: string; readonly ascii: string; readonly colour: 'green' | 'dim' | 'red' }>
@@ -17,7 +17,7 @@ const indent = ' '.repeat(4)
 const namesShown = 3
 
 /** The machine in one line. */
-export function titleOf({ version, node }: CheckReport, { colour, unicode }: Looks): string {
+export function titleOf({ version, node }: Pick<CheckReport, 'version' | 'node'>, { colour, unicode }: Looks): string {
   const about = [node.os, `Linux ${node.kernel}`, node.machine, `cgroup ${node.cgroup}`].filter((text) => !/unknown$/.test(text))
   return `${paint(plain(node.name, unicode), 'bold', colour)}  ${plain(about.join(', '), unicode)}, netvitals ${version}`
 }
@@ -37,7 +37,7 @@ export function totalsOf({ sources }: CheckReport): string {
   return `${count('ok')}, ${count('absent')}, ${count('failed')}`
 }
 
-function markOf(outcome: Outcome, { colour, unicode }: Looks): string {
+export function markOf(outcome: Outcome, { colour, unicode }: Looks): string {
   const mark = marks[outcome]
   return paint(unicode ? mark.unicode : mark.ascii, mark.colour, colour)
 }

@@ -2,11 +2,17 @@ import { type Command, type Config, readConfig } from '../config.ts'
 import { ConfigError } from '../config-file.ts'
 import { ListenError } from '../http/socket.ts'
 import { check } from './check.ts'
+import { prove } from './prove.ts'
 import { serve } from './serve.ts'
 import { sweep } from './sweep.ts'
 import { createTerminal, type Terminal } from './terminal.ts'
 
-const commands: Readonly<Record<Command, (config: Config, terminal: Terminal) => Promise<number>>> = { serve, sweep, check }
+const commands: Readonly<Record<Command, (config: Config, terminal: Terminal) => Promise<number>>> = {
+  serve,
+  sweep,
+  check,
+  prove,
+}
 
 /** Returns the exit status: 0, or 1 if it did not go well, or 2 if it was not asked well. */
 export async function run(argv: readonly string[]): Promise<number> {

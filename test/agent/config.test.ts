@@ -142,7 +142,7 @@ describe('commands', () => {
   })
 
   it.each<[string[], string]>([
-    [['swep'], '"swep" is no command; there are serve, sweep, check'],
+    [['swep'], '"swep" is no command; there are serve, sweep, check, prove'],
     [['check', 'now'], '"now" is one argument too many; see netvitals check --help'],
     [['--root', '/saved'], '--root is a flag of sweep, check, not of serve; see netvitals --help'],
     [['check', '--web.listen-adress=:1'], '--web.listen-adress is no flag; see netvitals check --help'],
@@ -237,7 +237,7 @@ describe('--help', () => {
 
   it('shows every flag of the command with its variable and default, within the width of a terminal', () => {
     const text = print('--help')
-    for (const command of ['serve', 'sweep', 'check']) expect(text).toContain(`\n  ${command}`)
+    for (const command of ['serve', 'sweep', 'check', 'prove']) expect(text).toContain(`\n  ${command}`)
     expect(text).toContain('--web.listen-address HOST:PORT')
     expect(text).toContain('(default 127.0.0.1:10477, variable NETVITALS_WEB_LISTEN_ADDRESS)')
     expect(text).not.toContain('--require')
@@ -253,7 +253,7 @@ describe('--help', () => {
   })
 
   it('names only flags that are understood', () => {
-    for (const command of ['serve', 'sweep', 'check'])
+    for (const command of ['serve', 'sweep', 'check', 'prove'])
       for (const [, flag] of print(command, '--help').matchAll(/^ {2}(?:-\w, )?(--[\w.-]+) [A-Z]/gm))
         expect(complaint([command, flag!])).toContain('needs a value')
   })

@@ -123,7 +123,7 @@ describe('a kernel that misbehaves', () => {
   const closed: number[] = []
   /** Answers with `receive`; the socket is a file that the agent must close. */
   const create = (changes: Partial<Libc>) => {
-    const libc: Libc = {
+    const libc: Partial<Libc> = {
       socket: () => fs.openSync('/dev/null', 'r'),
       connect: () => 0,
       send: (_, bytes) => bytes.length,
@@ -133,7 +133,7 @@ describe('a kernel that misbehaves', () => {
       setns: () => -1,
       ...changes,
     }
-    return createReader('/', { libc })
+    return createReader('/', { libc: libc as Libc })
   }
   const openFiles = (): number => fs.readdirSync('/proc/self/fd').length
 

@@ -1,0 +1,90 @@
+import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import fs from 'node:fs'
+import os from 'node:os'
+import path from 'node:path'
+import { afterAll, beforeAll, expect, it } from 'vitest'
+import type { ProveReport } from '../../agent/prove/prove.ts'
+import { requireRoot } from '../truth/topology.ts'
+
+const project = path.resolve(import.meta.dirname, '../..')
+const countNamespaces = (): number =>
+  spawnSync('lsns', ['-t', 'net', '-n', '-o', 'NS'], { encoding: 'utf8' }).stdout.trim().split('\n').length
+
+/** `setpriv` for nobody, who has these capabilities and can get no others. */
+function asNobody(capabilities: readonly string[]): readonly string[] {
+  const set = ['-all', ...capabilities.map((name) => `+${name}`)].join(',')
+  const sets = [`--inh-caps=${set}`, `--ambient-caps=${set}`, `--bounding-set=${set}`]
+  return ['--reuid=65534', '--regid=65534', '--clear-groups', ...sets, '--no-new-privs']
+}
+
+requireRoot('netvitals prove', () => {
+  let copy: string
+  let main: string
+  beforeAll(() => {
+    // Where nobody can read it.
+    copy = fs.mkdtempSync(path.join(os.tmpdir(), 'netvitals-prove-'))
+    for (const name of ['dist', 'node_modules', 'package.json'])
+      fs.cpSync(path.join(project, name), path.join(copy, name), { recursive: true })
+    fs.chmodSync(copy, 0o755)
+    main = path.join(copy, 'dist/agent/main.js')
+  })
+  afterAll(() => fs.rmSync(copy, { recursive: true }))
+
+  const run = (command: string, ...words: readonly string[]) => {
+    const { status, stdout, stderr } = spawnSync(command, words, { encoding: 'utf8', env: { PATH: process.env.PATH } })
+    return { status, stdout, stderr }
+  }
+  const withCapabilities = (capabilities: readonly string[], ...words: readonly string[]) =>
+    run('setpriv', ...asNobody(capabilities), process.execPath, main, 'prove', ...words)
+
+  it('counts exactly what it causes, and nothing is left behind', () => {
+    const before = countNamespaces()
+    const { status, stdout, stderr } = run(process.execPath, main, 'prove')
+    expect(stderr).toBe('')
+    expect(stdout).toMatch(/caused 100, counted 100 +connects refused +tracepoint sock:inet_sock_set_state/)
+    expect(stdout).toMatch(/^\d+ exact, 0 mismatch, 0 absent, 0 failed; 0 events lost; \d\.\d s$/m)
+    expect(stdout).toContain(`Linux ${os.release()}`)
+    expect(status).toBe(0)
+    expect(countNamespaces()).toBe(before)
+  })
+
+  it('needs the rights of the tier full, a root that cannot be written to, and nothing else', () => {
+    const rights = ['sys_admin', 'net_admin', 'bpf', 'perfmon']
+    const readOnly = 'mount --rbind / /mnt && mount -o remount,bind,ro /mnt && mount -t proc -o ro proc /mnt/proc'
+    const inside = ['/usr/bin/env', '-i', 'setpriv', ...asNobody(rights), process.execPath, main, 'prove', '-o', 'json']
+    const script = `${readOnly} && exec chroot /mnt ${inside.join(' ')}`
+    const { status, stdout, stderr } = run('unshare', '--mount', 'sh', '-c', script)
+    expect(stderr).toBe('')
+    const report: ProveReport = JSON.parse(stdout)
+    expect(report.signals.filter(({ outcome }) => outcome !== 'exact')).toEqual([])
+    expect(report).toMatchObject({ outcome: 'exact', missing: [], families: ['ipv4', 'ipv6'] })
+    expect(status).toBe(0)
+  })
+
+  it.each([
+    { rights: [], lacks: 'CAP_NET_ADMIN, CAP_SYS_ADMIN, CAP_BPF, CAP_PERFMON' },
+    { rights: ['net_admin', 'bpf', 'perfmon'], lacks: 'CAP_SYS_ADMIN' },
+    { rights: ['sys_admin'], lacks: 'CAP_NET_ADMIN, CAP_BPF, CAP_PERFMON' },
+  ])('says with $rights what is missing', ({ rights, lacks }) => {
+    const { status, stdout, stderr } = withCapabilities(rights)
+    expect(stderr).toBe(
+      `netvitals: nothing was proven: needs CAP_NET_ADMIN, CAP_SYS_ADMIN, CAP_BPF, CAP_PERFMON; this process is without ${lacks}: run it as root, or in a pod of the chart with tier full\n`,
+    )
+    expect(stdout).toBe('')
+    expect(status).toBe(1)
+    const json = withCapabilities(rights, '-o', 'json')
+    expect(JSON.parse(json.stdout)).toMatchObject({ schemaVersion: 1, outcome: 'failed', signals: [] })
+    expect(json.status).toBe(1)
+  })
+
+  it('leaves nothing behind when it is ended in the midst of it', async () => {
+    const before = countNamespaces()
+    const child = spawn(process.execPath, [main, 'prove'])
+    const ended = once(child, 'close')
+    await expect.poll(countNamespaces, { timeout: 5000, interval: 50 }).toBeGreaterThan(before)
+    child.kill('SIGINT')
+    await ended
+    expect(countNamespaces()).toBe(before)
+  })
+})
