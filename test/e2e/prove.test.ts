@@ -8,8 +8,10 @@ import type { ProveReport } from '../../agent/prove/prove.ts'
 import { requireRoot } from '../truth/topology.ts'
 
 const project = path.resolve(import.meta.dirname, '../..')
-const countNamespaces = (): number =>
-  spawnSync('lsns', ['-t', 'net', '-n', '-o', 'NS'], { encoding: 'utf8' }).stdout.trim().split('\n').length
+/** Inodes of those that a process, a file or a mount keeps. */
+const listNamespaces = (): string[] =>
+  spawnSync('lsns', ['-t', 'net', '-n', '-o', 'NS'], { encoding: 'utf8' }).stdout.trim().split(/\s+/)
+const countNamespaces = (): number => listNamespaces().length
 
 /** `setpriv` for nobody, who has these capabilities and can get no others. */
 function asNobody(capabilities: readonly string[]): readonly string[] {
@@ -79,12 +81,25 @@ requireRoot('netvitals prove', () => {
   })
 
   it('leaves nothing behind when it is ended in the midst of it', async () => {
-    const before = countNamespaces()
     const child = spawn(process.execPath, [main, 'prove'])
     const ended = once(child, 'close')
-    await expect.poll(countNamespaces, { timeout: 5000, interval: 50 }).toBeGreaterThan(before)
+    const own = listNamespaces()
+    const findHeld = (): string[] => {
+      const targets = fs.readdirSync(`/proc/${child.pid}/fd`).map((fd) => readLink(`/proc/${child.pid}/fd/${fd}`))
+      return targets.flatMap((target) => /^net:\[(\d+)\]$/.exec(target)?.[1] ?? []).filter((inode) => !own.includes(inode))
+    }
+    let held: readonly string[] = []
+    await expect.poll(() => (held = findHeld()).length, { timeout: 5000, interval: 20 }).toBeGreaterThan(5)
     child.kill('SIGINT')
     await ended
-    expect(countNamespaces()).toBe(before)
+    expect(listNamespaces().filter((inode) => held.includes(inode))).toEqual([])
   })
 })
+
+function readLink(file: string): string {
+  try {
+    return fs.readlinkSync(file)
+  } catch {
+    return '' // closed meanwhile
+  }
+}
