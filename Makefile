@@ -1,5 +1,6 @@
 # make run    install what is missing, build, start the agent on http://127.0.0.1:10477
 # make test   install what the tests need, run every test
+# make test-kernels   run the truth tests on other kernels too: docs/kernels.md
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
 
@@ -14,9 +15,9 @@ TEST_PACKAGES := iproute2:network_namespaces iptables:causes_drops nftables:caus
 export npm_package_config_node_gyp_nodedir := $(shell node -p 'require("node:path").resolve(process.execPath, "../..")')
 SOURCES := $(shell find agent parsers -name '*.ts') agent/bpf/netvitals.bpf.o package.json tsconfig.json
 
-.PHONY: help run build test lint bench clean run-packages test-packages
+.PHONY: help run build test test-kernels lint bench soak clean run-packages test-packages
 help:
-	@sed -n '1,2s/^# //p' $(MAKEFILE_LIST)
+	@sed -n '1,3s/^# //p' $(MAKEFILE_LIST)
 
 run: run-packages build
 	@exec dist/agent/main.js serve
@@ -25,11 +26,21 @@ test: run-packages test-packages build .cache/prometheus
 	npm run lint
 	npx vitest run $(VITEST_OPTIONS)
 
+# Some 15 minutes a kernel; make test-kernels VERSIONS="6.12 7.2" is shorter. IN_KERNEL VERSION -- COMMAND is what runs
+# a command on another kernel.
+IN_KERNEL ?= ../shared/kernels/in-kernel
+test-kernels: build
+	node test/kernels/run.mjs $(IN_KERNEL) $(VERSIONS)
+
 lint: node_modules/.package-lock.json
 	npm run lint
 
 bench: build
 	node test/bench/run.mjs
+
+# Ten minutes; make soak SECONDS=120 is shorter.
+soak: build
+	node test/soak/soak.mjs $(SECONDS)
 
 build: dist/.built
 dist/.built: node_modules/.package-lock.json $(SOURCES)

@@ -1,8 +1,7 @@
 // Resident memory (VmRSS) of the agent with its tracer, in a namespace with 1,000 TCP sockets, scraped every 15 s; beside
 // node_exporter scraped as often. memory.mjs MINUTES: 10 unless told. Node's options may be tried with NODE_OPTIONS.
-import fs from 'node:fs'
 import path from 'node:path'
-import { findNodeExporter, get, netvitals, printRow, sleep, start, stop, withNamespace } from './process.mjs'
+import { findNodeExporter, get, netvitals, printRow, readResidentMb, sleep, start, stop, withNamespace } from './process.mjs'
 
 const minutes = Number(process.argv[2] ?? 10)
 const scrapeMs = 15_000
@@ -48,12 +47,3 @@ await withNamespace(`nvbench-memory-${process.pid}`, async (namespace) => {
     )
   }
 })
-
-/** Megabytes of 10^6 bytes: in all, and without the pages of programs and libraries, which processes share. */
-function readResidentMb(pid) {
-  const status = fs.readFileSync(`/proc/${pid}/status`, 'utf8')
-  const [total, own] = ['VmRSS', 'RssAnon'].map(
-    (name) => (Number(new RegExp(`^${name}:\\s+(\\d+) kB`, 'm').exec(status)[1]) * 1024) / 1e6,
-  )
-  return { total, own }
-}

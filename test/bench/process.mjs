@@ -25,6 +25,15 @@ export function readCpuMs(pid) {
   return ((Number(fields[11]) + Number(fields[12])) * 1000) / ticksPerSecond
 }
 
+/** Megabytes of 10^6 bytes: in all, and without the pages of programs and libraries, which processes share. */
+export function readResidentMb(pid) {
+  const status = fs.readFileSync(`/proc/${pid}/status`, 'utf8')
+  const [total, own] = ['VmRSS', 'RssAnon'].map(
+    (name) => (Number(new RegExp(`^${name}:\\s+(\\d+) kB`, 'm').exec(status)[1]) * 1024) / 1e6,
+  )
+  return { total, own }
+}
+
 export const median = (values) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)]
 export const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms))
 
@@ -43,9 +52,13 @@ export function own(child) {
   return child
 }
 
-/** Starts a process in a network namespace and waits for `ready` in its output. Its standard input ends with the bench. */
-export async function start(namespace, command, args, ready) {
+/**
+ * Starts a process in a network namespace and waits for `ready` in its output. Its standard input ends with the bench.
+ * `onError` is given all it writes to standard error.
+ */
+export async function start(namespace, command, args, ready, onError = () => undefined) {
   const child = own(spawn('ip', ['netns', 'exec', namespace, command, ...args]))
+  child.stderr.on('data', onError)
   await new Promise((resolve, reject) => {
     let text = ''
     const look = (chunk) => {
