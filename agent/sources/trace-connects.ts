@@ -15,8 +15,8 @@ export function createTraceConnects(host: Host): Source<Metric> {
     name: 'trace-connects',
     writes: metricsOf('trace-connects'),
     needs: [...tracerNeeds, { tracepoint: 'sock:inet_sock_set_state' }],
-    async collect(sink) {
-      counters.collect(sink, [
+    async collect(sink, signal) {
+      await counters.collect(sink, signal, [
         {
           map: 'tcp_connects_total',
           zero: (netns) => {

@@ -15,8 +15,8 @@ export function createTraceDrops(host: Host): Source<Metric> {
     name: 'trace-drops',
     writes,
     needs: [...tracerNeeds, { tracepoint: 'skb:kfree_skb' }],
-    async collect(sink) {
-      counters.collect(sink, [
+    async collect(sink, signal) {
+      await counters.collect(sink, signal, [
         {
           map: 'dropped_packets_total',
           metrics: writes,

@@ -13,10 +13,10 @@ export function createTraceIcmp(host: Host): Source<Metric> {
     name: 'trace-icmp',
     writes: metricsOf('trace-icmp'),
     needs: [...tracerNeeds, { tracepoint: 'icmp:icmp_send' }],
-    async collect(sink) {
+    async collect(sink, signal) {
       const emit = (netns: NetworkNamespace, value: number): void =>
         sink.emit('netvitals_icmp_sent_fragmentation_needed_total', { of: { netns }, labels: {}, value })
-      counters.collect(sink, [
+      await counters.collect(sink, signal, [
         {
           map: 'icmp_sent_fragmentation_needed_total',
           zero: (netns) => emit(netns, 0),

@@ -16,8 +16,8 @@ export function createTraceResets(host: Host): Source<Metric> {
     name: 'trace-resets',
     writes: metricsOf('trace-resets'),
     needs: [...tracerNeeds, { tracepoint: 'tcp:tcp_send_reset' }, { tracepoint: 'tcp:tcp_receive_reset' }],
-    async collect(sink) {
-      counters.collect(sink, [
+    async collect(sink, signal) {
+      await counters.collect(sink, signal, [
         {
           map: 'tcp_sent_resets_by_reason_total',
           emit(netns, key, [value = 0]) {

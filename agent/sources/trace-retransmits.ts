@@ -13,8 +13,8 @@ export function createTraceRetransmits(host: Host): Source<Metric> {
     name: 'trace-retransmits',
     writes: metricsOf('trace-retransmits'),
     needs: [...tracerNeeds, { tracepoint: 'tcp:tcp_retransmit_skb' }, { tracepoint: 'tcp:tcp_retransmit_synack' }],
-    async collect(sink) {
-      counters.collect(sink, [
+    async collect(sink, signal) {
+      await counters.collect(sink, signal, [
         {
           map: 'tcp_retransmitted_segments_by_kind_total',
           zero: (netns) => {

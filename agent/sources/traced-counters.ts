@@ -1,6 +1,7 @@
 import type { Host } from '../host/host.ts'
 import type { NetworkNamespace } from '../host/namespaces.ts'
 import type { MapName } from '../host/tracer.ts'
+import { isTurnOver, nextTurn } from '../host/turn.ts'
 import { limits } from '../limits.ts'
 import type { MetricName } from '../metrics/catalogue.ts'
 import type { Need, Sink } from './source.ts'
@@ -28,7 +29,7 @@ export interface TracedReader<M extends MetricName> {
 
 export interface TracedCounters<M extends MetricName> {
   /** Emits all entries, tells what is absent and what was lost, and takes out what is long gone. */
-  collect(sink: Sink<M>, readers: readonly TracedReader<M>[]): void
+  collect(sink: Sink<M>, signal: AbortSignal, readers: readonly TracedReader<M>[]): Promise<void>
 }
 
 /** Of an entry on a kernel without cookies: who had the inode, and what had been counted before. */
@@ -63,7 +64,7 @@ export function createTracedCounters<M extends MetricName>(
   }
 
   return {
-    collect(sink, readers) {
+    async collect(sink, signal, readers) {
       const knowsProcesses = tracer.missing('tasks') === undefined
       const owners = new Map<string, NetworkNamespace | undefined>()
       const knownNow = new Set<string>()
@@ -84,6 +85,7 @@ export function createTracedCounters<M extends MetricName>(
           for (const metric of metrics) sink.absent(metric, reason)
           continue
         }
+        if (isTurnOver()) await nextTurn(signal) // a full map takes some milliseconds
         zero?.(namespaces.host)
         const over: Uint8Array[] = []
         tracer.read(map, (key, values) => {

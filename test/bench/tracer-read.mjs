@@ -13,6 +13,7 @@ const cpusOfLargeMachine = 128
 const largeMap = 65_536 // of keys; more than the agent's own limits allow
 const ownLimit = limits.tracerKeys
 const E2BIG = -7 // the map is full
+const ENOMEM = -12 // the kernel keeps some dozens of elements ready, and makes new ones a little later
 
 for (const keys of [4096, ownLimit, largeMap]) {
   limits.tracerKeys = keys
@@ -73,7 +74,11 @@ function fill({ name, fd, keyBytes, valueBytes }, keys) {
     key.set([namespaceInode + ordinal, ordinal])
     if (labels > 1) key[2] = i % labels
     for (let at = 0; at < values.length; at++) values[at] = BigInt(i * 7919 + at) * (i % 64 === 0 ? 1_000_000n : 1n)
-    const result = libbpf.updateElem(fd, new Uint8Array(key.buffer), values, 0)
+    let result = libbpf.updateElem(fd, new Uint8Array(key.buffer), values, 0)
+    for (let tries = 0; result === ENOMEM && tries < 100; tries++) {
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1)
+      result = libbpf.updateElem(fd, new Uint8Array(key.buffer), values, 0)
+    }
     if (result === E2BIG) return
     if (result < 0) throw new Error(`key ${i} of ${name}: error ${result}`)
   }

@@ -27,8 +27,8 @@ beforeEach(() => {
       name: 'trace-test',
       writes: ['netvitals_tcp_retransmit_failures_total', 'netvitals_icmp_sent_fragmentation_needed_total'],
       needs: [],
-      collect: async (sink) =>
-        counters.collect(sink, [
+      collect: (sink, signal) =>
+        counters.collect(sink, signal, [
           {
             map: 'tcp_retransmit_failures_total',
             zero: (netns) => sink.emit('netvitals_tcp_retransmit_failures_total', { of: { netns }, labels: {}, value: 0 }),
