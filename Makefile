@@ -5,7 +5,7 @@
 SHELL := /bin/sh
 
 # What npm cannot bring. "package:what it is for"; a package that is there is not touched.
-RUN_PACKAGES := libbpf1:loads_the_tracer_(drops_by_reason) \
+RUN_PACKAGES := libbpf1:loads_the_tracer_(drops,_resets,_connects) \
   libpcap-dev:packet_capture_(npm_pcap) g++:builds_npm_pcap python3:builds_npm_pcap
 TEST_PACKAGES := iproute2:network_namespaces iptables:causes_drops nftables:causes_drops conntrack:checks_conntrack_metrics \
   procps:sysctl openssl:certificates_of_the_TLS_tests clang-14:rebuilds_the_tracer llvm-14:rebuilds_the_tracer \
