@@ -114,13 +114,11 @@ enum skb_drop_reason {
 	SKB_DROP_REASON_CPU_BACKLOG,
 	SKB_DROP_REASON_XDP,
 };
-// The tracepoints' arguments that came later than they: rx_sk in 6.11, err in 6.16. Programs that need more (reason of
-// kfree_skb, 5.17; reason of tcp_send_reset, 6.10) are not loaded without: agent/host/tracer.ts looks.
+// A tracepoint's argument that came later than it, in 6.11. Others (reason of kfree_skb, 5.17; reason of tcp_send_reset,
+// 6.10; err of tcp_retransmit_skb, 6.17) are for agent/host/tracer.ts to look for: of a structure that vmlinux does not
+// have libbpf asks every module, which needs CAP_SYS_ADMIN.
 struct trace_event_raw_kfree_skb {
 	void *rx_sk;
-};
-struct trace_event_raw_tcp_retransmit_skb {
-	int err;
 };
 #pragma clang attribute pop
 
@@ -205,6 +203,7 @@ struct netns {
 // Written once, before the programs are loaded; what it rules out the verifier takes out of them.
 struct settings {
 	struct netns host; // 0: no drop is looked up in address_owners
+	__u32 tells_errors; // tcp_retransmit_skb has the argument err
 };
 const volatile struct settings settings SEC(".rodata.settings") = {};
 
@@ -583,7 +582,7 @@ int retransmitted_segments(__u64 *ctx)
 	const struct tcp_skb_cb *noted = (void *)skb + bpf_core_field_offset(struct sk_buff, cb);
 	struct labelled_key key = { .netns = netns_of_socket(sk) };
 
-	if (bpf_core_field_exists(struct trace_event_raw_tcp_retransmit_skb, err) && is_not_sent((int)ctx[2])) {
+	if (settings.tells_errors && is_not_sent((int)ctx[2])) {
 		count(&tcp_retransmit_failures_total, LOST_RETRANSMIT_FAILURES, &key.netns, 1);
 		return 0;
 	}

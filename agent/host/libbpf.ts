@@ -45,6 +45,8 @@ interface LibbpfFunctions {
   freeBtf(btf: Address): void
   findByNameKind(btf: Address, name: string, kind: number): number
   typeById(btf: Address, id: number): Address
+  /** The type behind typedefs and the like. */
+  resolveType(btf: Address, id: number): number
   stringByOffset(btf: Address, offset: number): string
 }
 
@@ -93,6 +95,7 @@ const prototypes: { readonly [F in keyof LibbpfFunctions]: readonly [name: strin
   freeBtf: ['btf__free', 'void', 'void *'],
   findByNameKind: ['btf__find_by_name_kind', 'int32_t', 'void *', 'str', 'uint32_t'],
   typeById: ['btf__type_by_id', 'void *', 'void *', 'uint32_t'],
+  resolveType: ['btf__resolve_type', 'int', 'void *', 'uint32_t'],
   stringByOffset: ['btf__name_by_offset', 'str', 'void *', 'uint32_t'],
 }
 

@@ -227,7 +227,8 @@ export function createNamespaces({ root, libc }: { readonly root: string; readon
     named = nextNamed
     nameless = nextNameless
     byInode.clear()
-    for (const known of [...present, ...departed]) {
+    // Without cookies the first is taken: of the departed the one that went last.
+    for (const known of [...present, ...departed.toReversed()]) {
       const twins = byInode.get(known.netns.inode)
       if (twins === undefined) byInode.set(known.netns.inode, [known])
       else twins.push(known)

@@ -82,13 +82,13 @@ const maps = {
     programs: ['retransmitted_segments', 'retransmitted_synacks'],
     caveat: {
       ...tellsErrors,
-      otherwise: 'retransmitted segments that this machine itself drops on their way out are of no kind (Linux 6.16 tells)',
+      otherwise: 'retransmitted segments that this machine itself drops on their way out are of no kind (Linux 6.17 tells)',
     },
   },
   tcp_retransmit_failures_total: {
     programs: ['retransmitted_segments'],
     byNamespace: true,
-    told: { ...tellsErrors, otherwise: 'this kernel does not tell of retransmissions that failed (Linux 6.16 does)' },
+    told: { ...tellsErrors, otherwise: 'this kernel does not tell of retransmissions that failed (Linux 6.17 does)' },
   },
   /** By the outcome's index in the program's list, which is connectOutcomes of metrics/labels.ts. */
   tcp_connects_total: { programs: ['state_changes'] },
@@ -183,7 +183,7 @@ export function createTracer({ off = [], tasks: listsTasks = true, host }: Trace
   let dropReasons = new Map<number, string>()
   let resetReasons = new Map<number, string>()
   const missAll = (reason: string) => {
-    missing = new Map([...programNames, ...off].map((name) => [name, missing.get(name) ?? reason]))
+    missing = new Map([...programNames, ...off, ...missing.keys()].map((name) => [name, missing.get(name) ?? reason]))
   }
   missAll('not started')
 
@@ -292,7 +292,7 @@ function load(
   missing: Map<string, string>,
   host: TracedNamespace | undefined,
 ): Running | undefined {
-  const isTold = ({ struct, member }: Told): boolean => btf.hasMember(struct, member)
+  const isTold = ({ struct, member }: Pick<Told, 'struct' | 'member'>): boolean => btf.hasNumber(struct, member)
   for (const name of programNames) {
     const { tracepoint, told }: ProgramDefinition = programs[name]
     if (missing.has(name)) continue
@@ -325,7 +325,9 @@ function load(
       }
       libbpf.setMaxEntries(findMap('connect_starts'), limits.tracerConnects)
       libbpf.setMaxEntries(findMap('address_owners'), limits.tracerAddresses)
-      const settings = encodeNamespace(host ?? { inode: 0, cookie: 0 })
+      const settings = new Uint8Array(12)
+      settings.set(encodeNamespace(host ?? { inode: 0, cookie: 0 }))
+      if (isTold(tellsErrors)) settings.set(new Uint8Array(Uint32Array.of(1).buffer), 8)
       const result = libbpf.setInitialValue(findMap('.rodata.settings'), settings, settings.length)
       if (result < 0) throw new Error(`the BPF object has other settings: ${errorName(result)}`)
     },
