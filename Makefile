@@ -26,11 +26,11 @@ test: run-packages test-packages build .cache/prometheus
 	npm run lint
 	npx vitest run $(VITEST_OPTIONS)
 
-# Some 15 minutes a kernel; make test-kernels VERSIONS="6.12 7.2" is shorter. IN_KERNEL VERSION -- COMMAND is what runs
-# a command on another kernel.
+# Some 15 minutes a kernel; make test-kernels VERSIONS="6.12 7.2" FILES=test/truth/icmp.test.ts is shorter. What
+# `$(IN_KERNEL) VERSION -- COMMAND` runs, it runs on another kernel.
 IN_KERNEL ?= ../shared/kernels/in-kernel
 test-kernels: build
-	node test/kernels/run.mjs $(IN_KERNEL) $(VERSIONS)
+	node test/kernels/run.mjs $(IN_KERNEL) $(VERSIONS) $(if $(FILES),-- $(FILES))
 
 lint: node_modules/.package-lock.json
 	npm run lint

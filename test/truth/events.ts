@@ -4,10 +4,10 @@ import type { MapName } from '../../agent/host/tracer.ts'
 import { parseProcNetSnmp } from '../../parsers/proc-net-snmp.ts'
 import type { Wiring } from '../wiring.ts'
 import { findExpectedAbsence } from './expected-absences.ts'
-import type { Namespace, Topology } from './topology.ts'
+import { type Namespace, slowness, type Topology } from './topology.ts'
 
-/** Where the kernel runs in an emulator everything takes so many times longer; no test is about time, but some wait. */
-export const slowness = Number(process.env.NETVITALS_TEST_SLOWNESS ?? 1)
+export { slowness }
+
 /** How many make a storm. */
 export const stormSize = (count: number): number => Math.ceil(count / Math.max(1, slowness * 2))
 

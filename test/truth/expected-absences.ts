@@ -14,9 +14,9 @@ const absences: readonly { readonly before: string; readonly what: readonly (Map
     reason: 'this kernel does not say why it resets, and tells only of some resets (Linux 6.10 does)',
   },
   {
-    before: '6.16',
+    before: '6.17',
     what: ['tcp_retransmit_failures_total'],
-    reason: 'this kernel does not tell of retransmissions that failed (Linux 6.16 does)',
+    reason: 'this kernel does not tell of retransmissions that failed (Linux 6.17 does)',
   },
   { before: '5.18', what: ['icmp_sent_fragmentation_needed_total'], reason: 'kernel has no tracepoint icmp_send' },
 ]
@@ -25,7 +25,7 @@ const absences: readonly { readonly before: string; readonly what: readonly (Map
 const caveats: readonly { readonly before: string; readonly of: RegExp; readonly text: RegExp }[] = [
   { before: '5.12', of: /./, text: /^of two network namespaces with one inode, one after the other, the second is given/ },
   {
-    before: '6.16',
+    before: '6.17',
     of: /^tcp_retransmitted_segments_by_kind_total$/,
     text: /^retransmitted segments that this machine itself drops/,
   },

@@ -5,9 +5,38 @@
 //
 // A verb that does something prints its result as a line of JSON. A verb that holds something prints {"ready": …}, then
 // answers each line {"action": …, "arguments": …} on standard input with a line, and lets go at its end.
+//
+// Where the start of a process takes seconds one does many verbs, each in its namespace, without arguments: each line
+// {"id": …, "namespace": …, "verb": …, "arguments": …} on standard input is answered with a line as above, or {"error": …};
+// so are lines {"id": …, "action": …, "arguments": …} to what is held, which is let go by {"id": …, "verb": "stop"}.
+import { closeSync, openSync } from 'node:fs'
+import { cpus } from 'node:os'
 import { createInterface } from 'node:readline'
-import { getSystemErrorName } from 'node:util'
 import koffi from 'koffi'
+import { describeErrno, loadLibc } from '../../dist/agent/host/libc.js'
+import { createDoor } from '../../dist/agent/host/setns.js'
+import {
+  IP_TTL,
+  IPPROTO_IP,
+  IPPROTO_IPV6,
+  IPPROTO_RAW,
+  IPPROTO_TCP,
+  IPPROTO_UDP,
+  IPV6_UNICAST_HOPS,
+  loadSockets,
+  POLLIN,
+  POLLOUT,
+  SO_NETNS_COOKIE,
+  SO_RCVBUF,
+  SO_REUSEADDR,
+  SOCK_DGRAM,
+  SOCK_NONBLOCK,
+  SOCK_RAW,
+  SOCK_STREAM,
+  SOL_SOCKET,
+  TCP_SYNCNT,
+  UDP_SEGMENT,
+} from '../../dist/agent/host/sockets.js'
 
 /**
  * `udp-send`: datagrams at full speed. `ports`: to so many ports in turn. `cpu`: only there. `segmentBytes`: cut up by
@@ -88,7 +117,7 @@ function tcpConnect({ address, port, count, wait = true, timeoutMs = 5000, from,
       check('bind', libc.bind(socket, ...sizedAddress(from.address, from.port)))
     }
     const result = libc.connect(socket, ...sizedAddress(address, port))
-    if (result < 0 && koffi.errno() !== EINPROGRESS) {
+    if (result < 0 && lastErrno !== EINPROGRESS) {
       tally(refusedAtOnce, lastError())
       libc.close(socket)
       continue
@@ -153,8 +182,12 @@ function tcpStorm({ address, port, count, end, cpu }) {
     const socket = openSocket(address, SOCK_STREAM)
     if (libc.connect(socket, ...to) < 0) throw new Error(`connection ${i}: ${lastError()}`)
     const accepted = check('accept', libc.accept4(listener, null, null, 0))
-    if (end === 'reset') libc.setsockopt(socket, SOL_SOCKET, SO_LINGER, Buffer.from(Int32Array.of(1, 0).buffer), 8)
-    for (const one of end === 'reset' ? [socket, accepted] : [accepted, socket]) libc.close(one)
+    if (end === 'reset') {
+      libc.setsockopt(socket, SOL_SOCKET, SO_LINGER, Buffer.from(Int32Array.of(1, 0).buffer), 8)
+      libc.close(socket)
+      waitFor(accepted, POLLIN, 5000) // on a busy CPU the reset comes later
+      libc.close(accepted)
+    } else for (const one of [accepted, socket]) libc.close(one)
   }
   actions['close-listener']()
   return { connected: count }
@@ -220,65 +253,63 @@ const verbs = {
   namespace,
 }
 
-// What the verbs are made of. Straight libc calls: Node accepts connections, reads and closes when it likes.
+// What the verbs are made of: the sockets of the product itself, so that there is one copy. Straight libc calls: Node
+// accepts connections, reads and closes when it likes.
 
-const AF_INET = 2
-const AF_INET6 = 10
-const SOCK_STREAM = 1
-const SOCK_DGRAM = 2
-const SOCK_RAW = 3
-const SOCK_NONBLOCK = 0o4000
-const SOL_SOCKET = 1
-const SO_REUSEADDR = 2
-const SO_ERROR = 4
-const SO_RCVBUF = 8
 const SO_LINGER = 13
 const SO_REUSEPORT = 15
-const SO_NETNS_COOKIE = 71
-const IPPROTO_IP = 0
-const IPPROTO_UDP = 17
-const IPPROTO_IPV6 = 41
-const IPPROTO_TCP = 6
-const IP_TTL = 2
 const IP_MTU_DISCOVER = 10
 const IP_PMTUDISC_PROBE = 3
-const TCP_SYNCNT = 7
-const IPV6_UNICAST_HOPS = 16
-const IPPROTO_RAW = 255
-const UDP_SEGMENT = 103
 const MSG_DONTWAIT = 0x40
 const MSG_NOSIGNAL = 0x4000
 const SHUT_WR = 1
-const POLLIN = 1
-const POLLOUT = 4
 const EINPROGRESS = 115 // libuv has no name for it
 const mmsghdrBytes = 64
 
-const libraryOfNode = koffi.load(null)
-const libc = {}
-for (const prototype of [
-  'int socket(int, int, int)',
-  'int bind(int, const void *, uint32_t)',
-  'int listen(int, int)',
-  'int accept4(int, void *, void *, int)',
-  'int connect(int, const void *, uint32_t)',
-  'int shutdown(int, int)',
-  'int close(int)',
-  'int setsockopt(int, int, int, const void *, uint32_t)',
-  'int getsockopt(int, int, int, void *, void *)',
-  'int poll(void *, unsigned long, int)',
-  'long send(int, const void *, size_t, int)',
-  'long sendto(int, const void *, size_t, int, const void *, uint32_t)',
-  'long recv(int, void *, size_t, int)',
-  'int sendmmsg(int, void *, unsigned int, int)',
-  'int inet_pton(int, const char *, void *)',
-  'int sched_setaffinity(int, size_t, const void *)',
-]) {
-  libc[/(\w+)\(/.exec(prototype)[1]] = libraryOfNode.func(prototype)
+const loaded = await Promise.all([loadLibc(), loadSockets()])
+const [{ libc: calls }, { sockets: product }] = loaded
+if (!calls || !product) throw new Error(loaded[0].missing ?? loaded[1].missing)
+const setAffinity = koffi.load(null).func('int sched_setaffinity(int, size_t, const void *)')
+
+/** What the verb at work has open. */
+let opened = new Set()
+let lastErrno = 0
+/** As in C: a negative result and lastErrno. What gives the length of the bytes beside them is of no use here. */
+const libc = Object.fromEntries(
+  Object.entries({
+    socket: calls.socket,
+    bind: (socket, address) => calls.bind(socket, address),
+    listen: calls.listen,
+    accept4: (socket, _address, _length, flags) => noted(calls.accept(socket, flags)),
+    connect: (socket, address) => calls.connect(socket, address),
+    shutdown: calls.shutdown,
+    setsockopt: (socket, level, option, value) => calls.setsockopt(socket, level, option, value),
+    getsockopt: (socket, level, option, value) => calls.getsockopt(socket, level, option, value),
+    send: (socket, bytes, length, flags) => calls.send(socket, bytes.subarray(0, length), flags),
+    sendto: (socket, bytes, _length, _flags, address) => calls.sendTo(socket, bytes, address),
+    recv: (socket, buffer, _length, flags) => calls.receive(socket, buffer, flags),
+    sendmmsg: (socket, messages, count) => calls.sendMessages(socket, messages, count),
+    close: (socket) => {
+      opened.delete(socket)
+      return product.close(socket)
+    },
+  }).map(([name, call]) => [
+    name,
+    (...parameters) => {
+      const result = call(...parameters)
+      if (result < 0) lastErrno = -result
+      return result
+    },
+  ]),
+)
+
+function noted(socket) {
+  if (socket >= 0) opened.add(socket)
+  return socket
 }
 
 function lastError() {
-  return getSystemErrorName(-koffi.errno())
+  return describeErrno(lastErrno).code
 }
 
 function check(what, result) {
@@ -286,30 +317,11 @@ function check(what, result) {
   return result
 }
 
-function openSocket(address, type, protocol = 0) {
-  return check('socket', libc.socket(address.includes(':') ? AF_INET6 : AF_INET, type, protocol))
-}
-
-function setOption(socket, level, option, value) {
-  check('setsockopt', libc.setsockopt(socket, level, option, Buffer.from(Int32Array.of(value).buffer), 4))
-}
-
-function socketError(socket) {
-  const error = new Int32Array(1)
-  check('getsockopt', libc.getsockopt(socket, SOL_SOCKET, SO_ERROR, error, Uint32Array.of(4)))
-  return error[0] === 0 ? undefined : getSystemErrorName(-error[0])
-}
-
-/** struct sockaddr_in or sockaddr_in6. */
-function socketAddress(address, port) {
-  const family = address.includes(':') ? AF_INET6 : AF_INET
-  const bytes = Buffer.alloc(family === AF_INET6 ? 28 : 16)
-  bytes.writeUInt16LE(family)
-  bytes.writeUInt16BE(port, 2)
-  if (libc.inet_pton(family, address, bytes.subarray(family === AF_INET6 ? 8 : 4)) !== 1)
-    throw new Error(`no address: ${address}`)
-  return bytes
-}
+const openSocket = (address, type, protocol) => noted(product.open(address, type, protocol))
+const setOption = product.setOption
+const socketError = product.error
+const socketAddress = product.encode
+const waitFor = product.waitFor
 
 function sizedAddress(address, port) {
   const bytes = socketAddress(address, port)
@@ -318,35 +330,15 @@ function sizedAddress(address, port) {
 
 /** An array of struct mmsghdr. */
 function datagrams(count, addressOf, payloadBytes) {
-  const payload = Buffer.alloc(payloadBytes, 'x')
-  const iovec = Buffer.alloc(16)
-  const messages = Buffer.alloc(count * mmsghdrBytes)
-  iovec.writeBigUInt64LE(koffi.address(payload))
-  iovec.writeBigUInt64LE(BigInt(payloadBytes), 8)
-  messages.keep = [payload, iovec]
-  for (let index = 0; index < count; index++) {
-    const address = addressOf(index)
-    messages.keep.push(address)
-    const at = index * mmsghdrBytes
-    messages.writeBigUInt64LE(koffi.address(address), at)
-    messages.writeUInt32LE(address.length, at + 8)
-    messages.writeBigUInt64LE(koffi.address(iovec), at + 16)
-    messages.writeBigUInt64LE(1n, at + 24)
-  }
+  const { messages, keep } = product.datagrams(count, addressOf, payloadBytes)
+  messages.keep = keep
   return messages
 }
 
-function waitFor(socket, events, timeoutMs) {
-  const poll = Buffer.alloc(8)
-  poll.writeInt32LE(socket)
-  poll.writeInt16LE(events, 4)
-  return libc.poll(poll, 1, Math.max(0, timeoutMs)) > 0
-}
-
-function pinTo(cpu) {
+function pinTo(...cpus) {
   const mask = Buffer.alloc(128)
-  mask[cpu >> 3] = 1 << (cpu & 7)
-  check('sched_setaffinity', libc.sched_setaffinity(0, mask.length, mask))
+  for (const cpu of cpus) mask[cpu >> 3] |= 1 << (cpu & 7)
+  if (setAffinity(0, mask.length, mask) < 0) throw new Error(`sched_setaffinity: errno ${koffi.errno()}`)
 }
 
 function tally(counts, key) {
@@ -357,9 +349,49 @@ function print(value) {
   process.stdout.write(`${JSON.stringify(value)}\n`)
 }
 
+function doVerb(verb, parameters) {
+  if (!Object.hasOwn(verbs, verb)) throw new Error(`no verb ${verb}; there are ${Object.keys(verbs).join(', ')}`)
+  return verbs[verb](parameters)
+}
+
+async function doMany() {
+  const door = createDoor(loaded[0])
+  const held = new Map()
+  const stop = () => {
+    for (const socket of [...opened]) libc.close(socket)
+    pinTo(...cpus().keys())
+    return {}
+  }
+  const start = ({ id, namespace, verb, arguments: parameters }) => {
+    const fd = openSync(`/run/netns/${namespace}`)
+    try {
+      const result = door.visit(namespace, fd, () => doVerb(verb, parameters))
+      if (!result.actions) return result
+      held.set(id, { actions: result.actions, opened })
+      return { ready: result.ready }
+    } finally {
+      closeSync(fd)
+      if (!held.has(id)) stop()
+    }
+  }
+  for await (const line of createInterface({ input: process.stdin })) {
+    const request = JSON.parse(line)
+    const holder = held.get(request.id)
+    opened = holder?.opened ?? new Set()
+    try {
+      if (request.action) print(holder.actions[request.action](request.arguments) ?? {})
+      else print(request.verb === 'stop' ? stop() : start(request))
+    } catch (error) {
+      print({ error: String(error) })
+    }
+    if (request.verb === 'stop') held.delete(request.id)
+  }
+  process.exit()
+}
+
 const [verb, argumentsText = '{}'] = process.argv.slice(2)
-if (!Object.hasOwn(verbs, verb)) throw new Error(`no verb ${verb}; there are ${Object.keys(verbs).join(', ')}`)
-const result = verbs[verb](JSON.parse(argumentsText))
+if (verb === undefined) await doMany()
+const result = doVerb(verb, JSON.parse(argumentsText))
 if (result.actions) {
   print({ ready: result.ready })
   for await (const line of createInterface({ input: process.stdin })) {

@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, expect, it } from 'vitest'
 import { tcpStates } from '../../agent/metrics/labels.ts'
 import { startWiring, type Wiring } from '../wiring.ts'
+import { slowness } from './events.ts'
 import { createTopology, requireRoot, type Topology } from './topology.ts'
 
 type States = Partial<Record<(typeof tcpStates)[number], number>>
@@ -28,7 +29,7 @@ requireRoot('TCP sockets by state', () => {
   }
   /** Until it is so, or for 3 s: the last segments of a handshake are still on their way when connect returns. */
   const expectStates = (pod: string, states: States): Promise<void> =>
-    expect.poll(() => readStates(pod), { timeout: 3000, interval: 50 }).toEqual(states)
+    expect.poll(() => readStates(pod), { timeout: 3000 * slowness, interval: 50 }).toEqual(states)
 
   it.each(['ipv4', 'ipv6'] as const)('%s: listen, established, close_wait, fin_wait2, last_ack, time_wait', async (family) => {
     const { a, b } = topology

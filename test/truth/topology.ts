@@ -9,6 +9,8 @@ import { findExpectedAbsence } from './expected-absences.ts'
 
 const faults = fileURLToPath(new URL('faults.mjs', import.meta.url))
 const startMs = 10_000
+/** Where the kernel runs in an emulator everything takes so many times longer; no test is about time, but some wait. */
+export const slowness = Number(process.env.TEST_SLOWNESS ?? 1)
 
 export interface Namespace {
   /** As in `ip netns`. */
@@ -22,7 +24,6 @@ export interface Namespace {
 export interface Holder {
   /** What it said when it was ready. */
   readonly ready: Record<string, number>
-  readonly pid: number
   act(action: string, args?: object): Promise<Record<string, number>>
   stop(): Promise<void>
 }
@@ -123,6 +124,26 @@ export async function createTopology(name: string, { router: routed = false } = 
       child.once('close', () => processes.delete(child))
       return new FaultProcess(child, `${verb} in ${namespace.name}`)
     }
+    const held = new Set<Holder>()
+    if (slowness > 1) {
+      // A process would take seconds to start.
+      return {
+        a,
+        b,
+        router,
+        run: runByWorker,
+        async hold(namespace, verb, args) {
+          const holder = await holdByWorker(namespace, verb, args)
+          held.add(holder)
+          return holder
+        },
+        exec: execIn,
+        async dispose() {
+          for (const holder of held) await holder.stop()
+          await dispose()
+        },
+      }
+    }
     return {
       a,
       b,
@@ -138,7 +159,6 @@ export async function createTopology(name: string, { router: routed = false } = 
         const { ready } = (await process.readLine()) as { ready: Record<string, number> }
         return {
           ready,
-          pid: process.child.pid!,
           act: (action, actionArguments = {}) => process.ask({ action, arguments: actionArguments }),
           stop: () => process.stop(),
         }
@@ -149,6 +169,38 @@ export async function createTopology(name: string, { router: routed = false } = 
   } catch (error) {
     await dispose()
     throw error
+  }
+}
+
+/** Processes that do many verbs: those that run one and are free again, and by namespace those that hold something. */
+const idleRunners: FaultProcess[] = []
+const keepers = new Map<string, FaultProcess>()
+let lastId = 0
+
+function startWorker(): FaultProcess {
+  const child = spawn(process.execPath, [faults], { stdio: ['pipe', 'pipe', 'pipe'] })
+  child.unref()
+  return new FaultProcess(child, 'a worker')
+}
+
+async function runByWorker<Result>({ name }: Namespace, verb: string, args: object = {}): Promise<Result> {
+  const worker = idleRunners.pop() ?? startWorker()
+  try {
+    return (await worker.ask({ id: ++lastId, namespace: name, verb, arguments: args })) as Result
+  } finally {
+    if (worker.child.exitCode === null) idleRunners.push(worker)
+  }
+}
+
+async function holdByWorker({ name }: Namespace, verb: string, args: object = {}): Promise<Holder> {
+  const keeper = keepers.get(name) ?? startWorker()
+  keepers.set(name, keeper)
+  const id = ++lastId
+  const { ready } = (await keeper.ask({ id, namespace: name, verb, arguments: args })) as unknown as Pick<Holder, 'ready'>
+  return {
+    ready,
+    act: (action, actionArguments = {}) => keeper.ask({ id, action, arguments: actionArguments }),
+    stop: async () => void (await keeper.ask({ id, verb: 'stop' })),
   }
 }
 
@@ -172,7 +224,9 @@ class FaultProcess {
 
   async readLine(): Promise<unknown> {
     const { value, done } = await this.#lines.next()
-    if (!done) return JSON.parse(value)
+    const answer = done ? undefined : JSON.parse(value)
+    if (typeof answer?.error === 'string') throw new Error(`${this.#what} failed: ${answer.error}`)
+    if (answer !== undefined) return answer
     await this.stop()
     throw new Error(`${this.#what} failed: ${this.#stderr}`)
   }

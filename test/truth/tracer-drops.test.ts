@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { createTracer, type Tracer, tracedDirections, tracedProtocols } from '../../agent/host/tracer.ts'
+import { slowness, stormSize } from './events.ts'
 import { createTopology, type Namespace, requireTraced, type Topology } from './topology.ts'
 
 interface Drops {
@@ -35,7 +36,7 @@ async function dropsDuring(tracer: Tracer, namespace: Namespace, cause: () => Pr
   let after = readDrops(tracer, namespace.inode)
   for (let text = ''; text !== JSON.stringify(after); after = readDrops(tracer, namespace.inode)) {
     text = JSON.stringify(after)
-    await sleep(50)
+    await sleep(Math.max(50, 30 * slowness))
   }
   const added: Drops = {}
   for (const [of, { packets, bytes }] of Object.entries(after)) {
@@ -157,10 +158,11 @@ requireTraced('dropped_packets_total', 'the tracer counts exactly the packets dr
 
     test('a million at full speed, on two CPUs at once, while the map is read: none lost', async () => {
       net.exec(net.a, 'iptables', '-w', '-t', 'raw', '-A', 'PREROUTING', '-p', 'udp', '-j', 'DROP')
+      const each = stormSize(500_000)
       let reads = 0
       let highest = 0
       const drops = await dropsDuring(tracer, net.a, async () => {
-        const flood = { address: '127.0.0.1', port: 20_000, ports: 1000, count: 500_000 }
+        const flood = { address: '127.0.0.1', port: 20_000, ports: 1000, count: each }
         let flooding = true
         const done = Promise.all([0, 1].map((cpu) => net.run(net.a, 'udp-send', { ...flood, cpu }))).finally(() => {
           flooding = false
@@ -171,10 +173,10 @@ requireTraced('dropped_packets_total', 'the tracer counts exactly the packets dr
           highest = now
           await sleep(0)
         }
-        for (const result of await done) expect(result).toEqual({ sent: 500_000, errors: {} })
+        for (const result of await done) expect(result).toEqual({ sent: each, errors: {} })
       })
-      expect(drops).toEqual({ 'netfilter_drop udp in': { packets: 1_000_000, bytes: 1_000_000 * 60 } })
-      expect(reads).toBeGreaterThan(100)
+      expect(drops).toEqual({ 'netfilter_drop udp in': { packets: 2 * each, bytes: 2 * each * 60 } })
+      expect(reads).toBeGreaterThan(stormSize(100))
     })
   })
 
@@ -235,7 +237,7 @@ requireTraced('dropped_packets_total', 'the tracer counts exactly the packets dr
         net.exec(router, 'sysctl', '-qw', `${neighbours}.mcast_solicit=1`, `${neighbours}.retrans_time_ms=200`)
         const drops = await dropsDuring(tracer, router, async () => {
           await sendTo(address === 'ipv4' ? '10.77.2.77' : 'fd77:2::77', { count: 3 })
-          await sleep(500)
+          await sleep(500 * slowness)
         })
         const reason = address === 'ipv4' ? 'neigh_failed' : 'not_specified'
         expect(drops).toEqual({ [`${reason} udp forward`]: { packets: 3, bytes: 3 * (udpHeaders + 32) } })
@@ -344,9 +346,10 @@ requireTraced('dropped_packets_total', 'drops in the host’s namespace are coun
     /** What the three have after it. */
     async function expectDrops(cause: () => Promise<unknown>, drops: { a?: Drops; b?: Drops; router?: Drops }): Promise<void> {
       const found: Record<string, Drops> = {}
+      let caused: Promise<unknown> | undefined
       await Promise.all(
         [net.a, net.b, net.router!].map(async (namespace, i) => {
-          found[['a', 'b', 'router'][i]!] = await dropsDuring(tracer, namespace, async () => (i === 0 ? cause() : sleep(300)))
+          found[['a', 'b', 'router'][i]!] = await dropsDuring(tracer, namespace, () => (caused ??= cause()))
         }),
       )
       expect(found).toEqual({ a: {}, b: {}, router: {}, ...drops })
