@@ -72,7 +72,6 @@ ${[
   row('control groups; clang and LLVM', describeSurroundings),
   row('Node.js', ({ node }) => node ?? ''),
   row('libbpf, koffi', ({ libbpf, koffi }) => `${libbpf}, ${koffi}`),
-  row('minutes', ({ minutes }) => minutes),
   row('date', (result) => [...new Set(result.files.map(({ date }) => date))].sort().join(', ')),
 ].join('\n')}
 

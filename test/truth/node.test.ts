@@ -68,7 +68,10 @@ requireRoot('metrics of the node, read by an agent that runs inside the namespac
         'netvitals_device_transmitted_packets_total{device="eth0"}',
         'netvitals_transmitted_packets_total{namespace="",pod=""}',
       ] as const
-      await topology.run(a, 'udp-send', { address: b.ipv4, port: 9000, count: 1 })
+      // Nothing is to be sent that this test does not send: a neighbour is asked for again after some seconds.
+      const [{ address }] = JSON.parse(topology.exec(b, 'ip', '-j', 'link', 'show', 'eth0')) as [{ address: string }]
+      topology.exec(a, 'ip', 'neighbour', 'replace', b.ipv4, 'lladdr', address, 'dev', 'eth0', 'nud', 'permanent')
+      for (const namespace of [a, b]) topology.exec(namespace, 'sysctl', '-qw', 'net.ipv6.conf.eth0.disable_ipv6=1')
       topology.exec(b, 'iptables', '-A', 'INPUT', '-j', 'DROP')
       const before = await Promise.all(series.map(read))
       await topology.run(a, 'udp-send', { address: b.ipv4, port: 9000, count: 400 })
