@@ -83,6 +83,7 @@ function save(version, result) {
 
 /** What some files gave, and the others before, if it is the same kernel. */
 function addTo(before, result) {
+  if (before !== undefined && result.files.length === 0) return { ...before, problems: result.problems }
   if (before?.release !== result.release) return result
   const others = before.files.filter(({ file }) => !result.files.some((one) => one.file === file))
   return { ...result, files: [...others, ...result.files], minutes: before.minutes }
