@@ -69,6 +69,7 @@ requireRoot('TCP resets', () => {
       const { client, server } = await connect(11)
       await server.act('close')
       await expectStates('close_wait', topology.a.name, 11)
+      await expectStates('fin_wait2', topology.b.name, 11) // the FIN's acknowledgement may be delayed
       await client.act('send', { bytes: 10 })
       await expectEvents(wiring, topology.a, received, { close_wait: 11 })
       await expectSent({ tcp_timewait_socket: 11 })
