@@ -3,8 +3,10 @@ import os from 'node:os'
 import { type CheckReport, createReport, type Node } from './check.ts'
 import { type Config, defaultSocket, readVersion } from './config.ts'
 import { ConfigError } from './config-file.ts'
+import { createEvents, type Events } from './events.ts'
 import { createHistory } from './history.ts'
-import { createHost } from './host/host.ts'
+import { createHost, type Host } from './host/host.ts'
+import { type ToolSettings, type ToolSignal, toolSignals } from './host/tools.ts'
 import { createSecurity } from './http/security.ts'
 import { createHttpServer, type HttpServer } from './http/server.ts'
 import { ListenError } from './http/socket.ts'
@@ -12,8 +14,9 @@ import { createIdentity } from './identity/identity.ts'
 import type { Log } from './log.ts'
 import { createSelf, type Self } from './metrics/self.ts'
 import type { Snapshot } from './metrics/snapshot.ts'
+import { defineUserMetric, userMetricName } from './metrics/user-metrics.ts'
 import { createSeriesStore } from './series.ts'
-import { createSources, mapsReadBy } from './sources/index.ts'
+import { createSources, mapsReadBy, sourcesOfTools } from './sources/index.ts'
 import type { Source } from './sources/source.ts'
 import { createSweep, type Sweep } from './sweep.ts'
 
@@ -26,6 +29,7 @@ export interface Endpoints {
 export interface Agent {
   readonly sweep: Sweep
   readonly self: Self
+  readonly events: Events
   /** Takes the long-lived things that sources need: from now on events are counted. */
   start(): Promise<void>
   /** Of the newest sweep, or a new one. */
@@ -36,18 +40,30 @@ export interface Agent {
   stop(): Promise<void>
 }
 
+/** Instead of this machine. */
+export interface AgentParts {
+  readonly host: Host
+  readonly sources: readonly Source[]
+}
+
 /** Builds everything and wires it. @throws ConfigError */
-export async function createAgent(config: Config, log: Log): Promise<Agent> {
+export async function createAgent(config: Config, log: Log, parts?: AgentParts): Promise<Agent> {
   const { root } = config
   if (!fs.existsSync(root)) throw new ConfigError(`--root ${root}: there is no such directory`)
   const version = readVersion()
   const off = config['sources.off']
-  const host = await createHost({ root, tracer: root === '/', untraced: mapsReadBy(off), log })
-  const sources = switchOff(createSources(host), off)
+  const { host, sources } = parts ?? (await readMachine(config, log))
+  const declared = new Map(
+    config.scripts.flatMap(({ file, maps }) =>
+      Object.entries(maps).map(([name, map]) => [userMetricName(name, map.type), defineUserMetric(map, file)] as const),
+    ),
+  )
   const history = createHistory()
   const self = createSelf()
   const identity = createIdentity(host)
-  const sweep = createSweep({ sources, identity, store: createSeriesStore(history), history, self, log })
+  const events = createEvents(identity)
+  const lostByReaders = (): number => http?.lostEvents() ?? 0
+  const sweep = createSweep({ sources, identity, store: createSeriesStore(history, declared), history, self, lostByReaders, log })
   const machine = await host.machine()
   const node: Node = { name: root === '/' ? os.hostname() : root, ...machine }
   self.set('netvitals_build_info', { version, runtime: process.version }, 1)
@@ -55,12 +71,12 @@ export async function createAgent(config: Config, log: Log): Promise<Agent> {
 
   const stopped = new AbortController()
   let http: HttpServer | undefined
-  const report = (snapshot: Snapshot): CheckReport => createReport({ version, node, sources, off }, snapshot)
+  const report = (snapshot: Snapshot): CheckReport => createReport({ version, node, sources, off, declared }, snapshot)
 
   /** One that cannot start says why when it is asked for its values. */
   async function startSource(source: Source): Promise<void> {
     try {
-      await source.start?.(stopped.signal)
+      await source.start?.(stopped.signal, events)
     } catch (error) {
       log.info({ source: source.name, reason: (error as Error).message }, 'source did not start')
     }
@@ -87,12 +103,16 @@ export async function createAgent(config: Config, log: Log): Promise<Agent> {
   return {
     sweep,
     self,
+    events,
     start,
     check: async () => report(await sweep.take()),
     async serve() {
       const security = createSecurity(config['web.config.file'], log)
       const zeroWindow = config['web.new-series-zero-seconds']
-      http = createHttpServer({ sweep, history, self, report, zeroWindow, log, now: () => performance.now() }, security)
+      http = createHttpServer(
+        { sweep, history, events, self, node, report, zeroWindow, log, now: () => performance.now() },
+        security,
+      )
       const url = await http.listen(config['web.listen-address'])
       const socket = await listenOnSocket(http, config['web.socket'])
       await start()
@@ -108,6 +128,38 @@ export async function createAgent(config: Config, log: Log): Promise<Agent> {
       for (const end of ends) if (end.status === 'rejected') log.warn({ reason: String(end.reason) }, 'did not stop well')
     },
   }
+}
+
+async function readMachine(config: Config, log: Log): Promise<AgentParts> {
+  const { root } = config
+  const off = config['sources.off']
+  const tools = readToolSettings(config)
+  const toldByTools = (Object.keys(tools) as ToolSignal[]).map((signal) => sourcesOfTools[signal])
+  const host = await createHost({
+    root,
+    tracer: root === '/',
+    untraced: mapsReadBy([...off, ...toldByTools]),
+    tools,
+    scripts: config.scripts.map(({ file, maps }) => ({
+      file,
+      maps: Object.entries(maps).map(([name, { type }]) => ({ name, reads: type === 'gauge' ? 'keep' : 'flip' })),
+    })),
+    events: !off.includes('trace-events'),
+    log,
+  })
+  return { host, sources: switchOff(createSources(host, config.scripts), off) }
+}
+
+function readToolSettings(config: Config): ToolSettings {
+  const settings: { [S in ToolSignal]?: ToolSettings[S] } = {}
+  for (const signal of Object.keys(toolSignals) as ToolSignal[]) {
+    const [command, file] = [config[`tools.${signal}.command`], config[`tools.${signal}.file`]]
+    if (command.length > 0 && file !== '')
+      throw new ConfigError(`tools.${signal}: there are both command and file; ${signal} can be told by one of them`)
+    if (command.length > 0) settings[signal] = { command }
+    else if (file !== '') settings[signal] = { file }
+  }
+  return settings
 }
 
 function switchOff(sources: readonly Source[], off: readonly string[]): readonly Source[] {

@@ -1,5 +1,5 @@
 import type { Machine } from './host/machine.ts'
-import { definitionOf } from './metrics/catalogue.ts'
+import { definitionOf, type MetricDefinition } from './metrics/catalogue.ts'
 import type { Outcome, Snapshot } from './metrics/snapshot.ts'
 import type { Need, Source } from './sources/source.ts'
 
@@ -45,9 +45,11 @@ export interface CheckSubject {
   readonly node: Node
   readonly sources: readonly Source[]
   readonly off: readonly string[]
+  /** Metrics that are in no catalogue. */
+  readonly declared?: ReadonlyMap<string, MetricDefinition>
 }
 
-export function createReport({ version, node, sources, off }: CheckSubject, snapshot: Snapshot): CheckReport {
+export function createReport({ version, node, sources, off, declared }: CheckSubject, snapshot: Snapshot): CheckReport {
   const checked = sources.map((source): CheckedSource => {
     const report = snapshot.sources.find(({ name }) => name === source.name)
     const outcome = report?.outcome ?? 'absent'
@@ -59,7 +61,7 @@ export function createReport({ version, node, sources, off }: CheckSubject, snap
       durationSeconds: (report?.durationMs ?? 0) / 1000,
       needs: source.needs,
       metrics: source.writes.map((name): CheckedMetric => {
-        const { help } = definitionOf(name)
+        const { help } = declared?.get(name) ?? definitionOf(name)
         const absence = report?.absent.get(name)
         if (absence !== undefined) return { name, help, outcome: 'absent', reason: absence }
         return { name, help, outcome, ...(outcome !== 'ok' && reason !== undefined && { reason }) }

@@ -2,66 +2,92 @@ import fs from 'node:fs'
 import { parseArgs } from 'node:util'
 import { z } from 'zod/v3' // a seventh of the memory of v4, which loads every language's messages
 import { ConfigError, parseYamlMapping, readConfigFile } from './config-file.ts'
+import {
+  categories,
+  commandLine,
+  duration,
+  eventTypeNames,
+  expected,
+  fileName,
+  kinds,
+  last,
+  listenAddress,
+  names,
+  namespaces,
+  networks,
+  onOff,
+  outcomes,
+  pods,
+  ports,
+  protocols,
+  reasons,
+  scripts,
+  seconds,
+  since,
+  zeroWindow,
+} from './config-values.ts'
 import { logLevels } from './log.ts'
+import { dropCategories } from './metrics/drop-category.ts'
+import { connectOutcomes, eventTypes, labels, retransmitKinds } from './metrics/labels.ts'
 
 export const commands = {
   serve: 'measure and answer HTTP until stopped (this is the default)',
   sweep: 'measure once and print the metrics',
   check: 'say what this machine can give, what it cannot, and why',
   prove: 'cause faults in throw-away network namespaces and compare what is counted',
+  observe: 'show single drops, resets, retransmissions and failed connects',
+  record: 'write what is counted, sweep by sweep, and single events, for replay',
+  replay: 'print the metrics that recordings of trace tools would have made',
 } as const
 export type Command = keyof typeof commands
 const everyCommand = Object.keys(commands) as Command[]
+/** Those with names of files behind them. */
+const takingFiles: readonly Command[] = ['replay']
 
 interface Setting {
   /** From text, as flags and variables give it, and from what a YAML file may hold. Its errors begin with "expected". */
   readonly schema: z.ZodType
-  /** As text; of each command if they differ. */
-  readonly default: string | Readonly<Record<Command, string>>
-  /** What stands for the value in the help. */
+  /** As text; of each command if they differ; false where the flag has no value. */
+  readonly default: string | false | Readonly<Record<Command, string>>
+  /** What stands for the value in the help; empty where the flag has none. */
   readonly value: string
   readonly help: string
   readonly commands: readonly Command[]
   readonly short?: string
+  /** The flag, where another command has a flag of this name with other values. */
+  readonly flag?: string
+  /** It is no flag. */
+  readonly isFileOnly?: true
+  /** May be repeated, and negated with --not before it. The schema gives a list. */
+  readonly isFilter?: true
   /** Where it may stand beside the flag. */
   readonly alsoIn: readonly ('environment' | 'file')[]
 }
 
-const expected = (what: string): { errorMap: () => { message: string } } => ({
-  errorMap: () => ({ message: `expected ${what}` }),
-})
-
-export interface ListenAddress {
-  /** Undefined: every address of the machine. */
-  readonly host: string | undefined
-  readonly port: number
-}
-
-const addressForms = 'HOST:PORT, [IPv6]:PORT or :PORT for every address, such as 127.0.0.1:10477'
-const listenAddress = z.string(expected(addressForms)).transform((text, context): ListenAddress => {
-  const match = /^(?:\[([0-9a-f:.]+(?:%\w+)?)\]|([\w.-]*)):(\d{1,5})$/i.exec(text)
-  const port = Number(match?.[3])
-  if (match !== null && port <= 65535) return { host: match[1] ?? (match[2] || undefined), port }
-  context.addIssue({ code: 'custom', message: `expected ${addressForms}` })
-  return z.NEVER
-})
-
-const zeroWindowForms = 'auto, or seconds such as 65, or 0 for never'
-const zeroWindow = z.union([z.number(), z.string()], expected(zeroWindowForms)).transform((given, context): number | 'auto' => {
-  if (given === 'auto') return given
-  if (/^\d+(\.\d+)?$/.test(String(given))) return Number(given)
-  context.addIssue({ code: 'custom', message: `expected ${zeroWindowForms}` })
-  return z.NEVER
-})
-
-const file = z.string(expected('the name of a file'))
-
-/** `a,b` in a flag or a variable; a list too in a file. */
-const names = z
-  .union([z.array(z.string()), z.string()], expected('names with commas between them'))
-  .transform((given) => (typeof given === 'string' ? given.split(',') : given).map((name) => name.trim()).filter(Boolean))
-
 const anywhere = ['environment', 'file'] as const
+const ofObserve = { commands: ['observe'], alsoIn: [] } as const
+const asFilter = { ...ofObserve, default: '', isFilter: true } as const
+
+/** A trace tool of the user instead of the built-in programs, which are then off. */
+function ofTool<S extends string>(signal: S, tools: string) {
+  const common = { default: '', commands: ['serve', 'check', 'observe', 'record'], alsoIn: anywhere } as const
+  return {
+    [`tools.${signal}.command`]: {
+      ...common,
+      schema: commandLine,
+      value: 'COMMAND',
+      help: `take ${signal} from what this command prints, ${tools} of bcc, bpftrace or perf-tools; it is kept running`,
+    },
+    [`tools.${signal}.file`]: {
+      ...common,
+      schema: fileName,
+      value: 'FILE',
+      help: `take ${signal} from a file or FIFO that ${tools} writes, from now on; - is standard input`,
+    },
+  } as { [K in `tools.${S}.command`]: Setting & { schema: typeof commandLine } } & {
+    [K in `tools.${S}.file`]: Setting & { schema: typeof fileName }
+  }
+}
 
 /** The only place where a setting exists. `a.b-c` is the flag --a.b-c, the variable NETVITALS_A_B_C, and `b-c` below `a` in the file. */
 const settings = {
@@ -74,7 +100,7 @@ const settings = {
     alsoIn: anywhere,
   },
   'web.config.file': {
-    schema: file,
+    schema: fileName,
     default: '',
     value: 'FILE',
     help: "TLS and authentication, in the format of Prometheus' exporters; read again when it changes",
@@ -82,11 +108,11 @@ const settings = {
     alsoIn: anywhere,
   },
   'web.socket': {
-    schema: file,
+    schema: fileName,
     default: '/run/netvitals/agent.sock',
     value: 'FILE',
     help: 'Unix socket through which commands on this machine ask the agent; empty for none',
-    commands: ['serve', 'check'],
+    commands: ['serve', 'check', 'observe'],
     alsoIn: anywhere,
   },
   'web.new-series-zero-seconds': {
@@ -102,19 +128,39 @@ const settings = {
     default: '',
     value: 'NAMES',
     help: 'sources to leave out, with commas between them; `netvitals check` lists them all',
-    commands: ['serve', 'sweep', 'check'],
+    commands: ['serve', 'sweep', 'check', 'observe', 'record'],
     alsoIn: anywhere,
+  },
+  ...ofTool('retransmits', 'tcpretrans'),
+  ...ofTool('drops', 'tcpdrop'),
+  ...ofTool('connects', 'tcpstates or tcpconnlat'),
+  scripts: {
+    schema: scripts,
+    default: '',
+    value: 'LIST',
+    help: "bpftrace scripts, each with `file` and `maps`: a map's type (counter, gauge, histogram, summary), help, labels for the columns of its key, limit of series (100), bounds of a histogram; it becomes netvitals_user_<map>",
+    commands: ['serve', 'check', 'record'],
+    alsoIn: ['file'],
+    isFileOnly: true,
   },
   'log.level': {
     schema: z.enum(logLevels, expected(`one of ${logLevels.join(', ')}`)),
-    default: { serve: 'info', sweep: 'error', check: 'silent', prove: 'silent' },
+    default: {
+      serve: 'info',
+      sweep: 'error',
+      check: 'silent',
+      prove: 'silent',
+      observe: 'silent',
+      record: 'error',
+      replay: 'silent',
+    },
     value: 'LEVEL',
     help: `what to log on standard error: ${logLevels.join(', ')}`,
     commands: everyCommand,
     alsoIn: anywhere,
   },
   'config.file': {
-    schema: file,
+    schema: fileName,
     default: '',
     value: 'FILE',
     help: 'YAML file with any of the settings that have a variable; read once at the start',
@@ -134,7 +180,7 @@ const settings = {
     default: 'text',
     value: 'FORMAT',
     help: 'text (Prometheus 0.0.4) or openmetrics (1.0)',
-    commands: ['sweep'],
+    commands: ['sweep', 'replay'],
     alsoIn: [],
   },
   output: {
@@ -146,6 +192,32 @@ const settings = {
     short: 'o',
     alsoIn: [],
   },
+  interval: {
+    schema: seconds,
+    default: '15',
+    value: 'SECONDS',
+    help: 'between two sweeps, 1 or more',
+    commands: ['record'],
+    alsoIn: [],
+  },
+  for: {
+    schema: duration,
+    default: 'ever',
+    value: 'TIME',
+    help: 'how long, such as 30s, 5m, 2h or 1d; ever is until Ctrl-C',
+    commands: ['record'],
+    alsoIn: [],
+  },
+  'replay.output': {
+    schema: z.enum(['metrics', 'json'], expected('metrics or json')),
+    default: 'metrics',
+    value: 'FORMAT',
+    help: 'metrics (as on /metrics) or json (with what was read)',
+    commands: ['replay'],
+    flag: 'output',
+    short: 'o',
+    alsoIn: [],
+  },
   require: {
     schema: names,
     default: '',
@@ -153,6 +225,93 @@ const settings = {
     help: 'sources or metrics whose absence makes the exit status 1, with commas between them',
     commands: ['check'],
     alsoIn: [],
+  },
+  'observe.output': {
+    schema: z.enum(['compact', 'table', 'json'], expected('compact, table or json')),
+    default: 'compact',
+    value: 'FORMAT',
+    help: 'compact (a line an event), table (with addresses and sizes) or json (an object a line, docs/events.md)',
+    ...ofObserve,
+    flag: 'output',
+    short: 'o',
+  },
+  follow: {
+    schema: onOff,
+    default: false,
+    value: '',
+    help: 'go on and show what happens until Ctrl-C',
+    ...ofObserve,
+    short: 'f',
+  },
+  last: {
+    schema: last,
+    default: 'auto',
+    value: 'NUMBER',
+    help: 'the newest so many that the filters let through; auto is 20, with --since all, with --follow none',
+    ...ofObserve,
+  },
+  since: {
+    schema: since,
+    default: '',
+    value: 'TIME',
+    help: 'how long ago (30s, 5m, 2h, 1d) or when (2026-11-26T18:20, local time unless it ends in Z or +01:00)',
+    ...ofObserve,
+  },
+  type: {
+    schema: eventTypeNames,
+    value: 'TYPES',
+    help: `what happened: ${eventTypes.join(', ')}; reset is both kinds`,
+    ...asFilter,
+    short: 't',
+  },
+  pod: {
+    schema: pods,
+    value: 'PODS',
+    help: 'either end: POD or NAMESPACE/POD, NAMESPACE/ for all pods of it, @netns/NAME for a named network namespace, host for the host itself; * stands for any characters',
+    ...asFilter,
+  },
+  'from-pod': { schema: pods, value: 'PODS', help: 'who sent the packet, the reset, the segment or the SYN', ...asFilter },
+  'to-pod': { schema: pods, value: 'PODS', help: 'whom it was sent to', ...asFilter },
+  namespace: {
+    schema: namespaces,
+    value: 'NAMESPACES',
+    help: 'Kubernetes namespace of either end; @netns for all named network namespaces',
+    ...asFilter,
+    short: 'n',
+  },
+  ip: {
+    schema: networks,
+    value: 'NETWORKS',
+    help: 'address or network of either end, such as 10.0.0.7 or 2001:db8::/32',
+    ...asFilter,
+  },
+  'from-ip': { schema: networks, value: 'NETWORKS', help: 'address or network of who sent it', ...asFilter },
+  'to-ip': { schema: networks, value: 'NETWORKS', help: 'address or network it was sent to', ...asFilter },
+  port: { schema: ports, value: 'PORTS', help: 'port of either end, such as 443 or 30000-32767', ...asFilter },
+  protocol: { schema: protocols, value: 'PROTOCOLS', help: labels.protocol.values.join(', '), ...asFilter },
+  reason: {
+    schema: reasons,
+    value: 'REASONS',
+    help: "of drops and of resets sent: the kernel's name for why, such as netfilter_drop or tcp_*",
+    ...asFilter,
+  },
+  category: {
+    schema: categories,
+    value: 'CATEGORIES',
+    help: `of drops, what kind the reason is: ${dropCategories.join(', ')}`,
+    ...asFilter,
+  },
+  kind: {
+    schema: kinds,
+    value: 'KINDS',
+    help: `of retransmissions, what made TCP send again: ${retransmitKinds.join(', ')}`,
+    ...asFilter,
+  },
+  outcome: {
+    schema: outcomes,
+    value: 'OUTCOMES',
+    help: `of connects, how they failed: ${connectOutcomes.filter((outcome) => outcome !== 'connected').join(', ')}`,
+    ...asFilter,
   },
 } as const satisfies Record<string, Setting>
 
@@ -162,8 +321,20 @@ export const defaultSocket = settings['web.socket'].default
 type SettingName = keyof typeof settings
 const rows = Object.entries(settings) as [SettingName, Setting][]
 
-export type Config = { readonly [S in SettingName]: z.output<(typeof settings)[S]['schema']> } & {
+/** What a filter lets through: an event that fits one of `only`, or any if that is empty, and none of `not`. */
+export interface Choice<T> {
+  readonly only: readonly T[]
+  readonly not: readonly T[]
+}
+
+type Value<S extends Setting> = S extends { readonly isFilter: true }
+  ? Choice<z.output<S['schema']>[number]>
+  : z.output<S['schema']>
+
+export type Config = { readonly [S in SettingName]: Value<(typeof settings)[S]> } & {
   readonly command: Command
+  /** Of a command that takes files. */
+  readonly files: readonly string[]
   /** Whether the person's terminal takes colour and characters beyond ASCII. */
   readonly terminal: { readonly colour: boolean; readonly unicode: boolean }
 }
@@ -177,38 +348,63 @@ interface Given {
 }
 
 const variableOf = (name: SettingName): string => `NETVITALS_${name.toUpperCase().replaceAll(/[.-]/g, '_')}`
-const defaultOf = (setting: Setting, command: Command): string =>
-  typeof setting.default === 'string' ? setting.default : setting.default[command]
+const defaultOf = ({ default: byDefault }: Setting, command: Command): string | false =>
+  typeof byDefault === 'object' ? byDefault[command] : byDefault
+const flagOf = (name: SettingName): string => (settings[name] as Setting).flag ?? name
 
 /** Flag over variable over file over default. A text instead is what `--help` or `--version` asks to be printed. */
 export function readConfig(argv: readonly string[], environment: Environment = process.env): Config | { readonly print: string } {
-  const { command, flags, print } = readFlags(argv)
+  const { command, files, flags, print } = readFlags(argv)
   if (print !== undefined) return { print: print === 'version' ? `netvitals ${readVersion()}\n` : helpText(command) }
   const chosen = command ?? 'serve'
   const variables = readVariables(environment)
-  const configFile = String((flags.get('config.file') ?? variables.get('config.file'))?.value ?? '')
+  const configFile = String((flags.get('config.file')?.[0] ?? variables.get('config.file'))?.value ?? '')
   const inFile = configFile === '' ? new Map<SettingName, Given>() : readFile(configFile)
   const values = rows.map(([name, setting]) => {
+    if (setting.isFilter) return [name, readChoice(setting, flags.get(name) ?? [])]
     const byDefault = { where: `default of ${name}`, value: defaultOf(setting, chosen) }
-    const { where, value } = flags.get(name) ?? variables.get(name) ?? inFile.get(name) ?? byDefault
-    const result = setting.schema.safeParse(value)
-    if (result.success) return [name, Object.freeze(result.data)]
-    throw new ConfigError(`${where}: ${result.error.issues[0]?.message}; it is ${JSON.stringify(value)}`)
+    const given = flags.get(name)?.[0] ?? variables.get(name) ?? inFile.get(name) ?? byDefault
+    return [name, Object.freeze(readValue(setting, given))]
   })
-  return Object.freeze({ ...Object.fromEntries(values), command: chosen, terminal: readTerminal(environment) }) as Config
+  return Object.freeze({ ...Object.fromEntries(values), command: chosen, files, terminal: readTerminal(environment) }) as Config
 }
+
+function readValue({ schema }: Setting, { where, value }: Given): unknown {
+  const result = schema.safeParse(value)
+  if (result.success) return result.data
+  throw new ConfigError(`${where}: ${result.error.issues[0]?.message}; it is ${JSON.stringify(value)}`)
+}
+
+function readChoice(setting: Setting, flags: readonly GivenFlag[]): Choice<unknown> {
+  const read = (wanted: boolean): readonly unknown[] =>
+    Object.freeze(flags.filter(({ isNot }) => isNot === wanted).flatMap((flag) => readValue(setting, flag)))
+  return Object.freeze({ only: read(false), not: read(true) })
+}
+
+interface GivenFlag extends Given {
+  /** There is --not before it. */
+  readonly isNot: boolean
+}
+
+/** Neither settings nor commands. */
+const otherFlags = { help: { type: 'boolean', short: 'h' }, version: { type: 'boolean' }, not: { type: 'boolean' } } as const
 
 function readFlags(argv: readonly string[]): {
   command: Command | undefined
-  flags: Map<SettingName, Given>
+  files: readonly string[]
+  flags: ReadonlyMap<SettingName, readonly GivenFlag[]>
   print: 'help' | 'version' | undefined
 } {
   const { tokens } = parseArgs({
     args: [...argv],
     options: {
-      ...Object.fromEntries(rows.map(([name, { short }]) => [name, { type: 'string', ...(short && { short }) } as const])),
-      help: { type: 'boolean', short: 'h' },
-      version: { type: 'boolean' },
+      ...Object.fromEntries(
+        rows.map(([name, { short, value }]) => {
+          const type = value === '' ? ('boolean' as const) : ('string' as const)
+          return [flagOf(name), { type, ...(short && { short }) }]
+        }),
+      ),
+      ...otherFlags,
     },
     strict: false,
     allowPositionals: true,
@@ -219,10 +415,11 @@ function readFlags(argv: readonly string[]): {
   if (words.length > 0 && command === undefined)
     throw new ConfigError(`${JSON.stringify(words[0])} is no command; there are ${everyCommand.join(', ')}`)
   const seeHelp = `see netvitals ${command === undefined ? '' : `${command} `}--help`
-  if (words[1] !== undefined) throw new ConfigError(`${JSON.stringify(words[1])} is one argument too many; ${seeHelp}`)
 
-  const flags = new Map<SettingName, Given>()
+  const flags = new Map<SettingName, readonly GivenFlag[]>()
   let print: 'help' | 'version' | undefined
+  let isNot = false
+  const notBeforeFilter = `--not stands before a filter, such as --not --port 22; ${seeHelp}`
   for (const token of tokens) {
     if (token.kind !== 'option') continue
     const { name, rawName, value, inlineValue } = token
@@ -230,16 +427,41 @@ function readFlags(argv: readonly string[]): {
       print ??= name
       continue
     }
-    const setting: Setting | undefined = rows.find(([known]) => known === name)?.[1]
-    if (setting === undefined) throw new ConfigError(`${rawName} is no flag; ${seeHelp}`)
-    if (!setting.commands.includes(command ?? 'serve'))
-      throw new ConfigError(`${rawName} is a flag of ${setting.commands.join(', ')}, not of ${command ?? 'serve'}; ${seeHelp}`)
-    if (value === undefined || (!inlineValue && value.startsWith('-')))
+    if (name === 'not') {
+      if (isNot || value !== undefined) throw new ConfigError(notBeforeFilter)
+      isNot = true
+      continue
+    }
+    const { setting, settingName } = findSetting(name, command ?? 'serve', rawName, seeHelp)
+    if (isNot && !setting.isFilter) throw new ConfigError(notBeforeFilter)
+    if (setting.value === '' && value !== undefined) throw new ConfigError(`${rawName} takes no value`)
+    if (setting.value !== '' && (value === undefined || (!inlineValue && /^-./.test(value))))
       throw new ConfigError(`${rawName} needs a value: ${rawName} ${setting.value}`)
-    if (flags.has(name as SettingName)) throw new ConfigError(`${rawName} is given twice; give it once`)
-    flags.set(name as SettingName, { where: rawName, value })
+    const before = flags.get(settingName) ?? []
+    if (before.length > 0 && !setting.isFilter) throw new ConfigError(`${rawName} is given twice; give it once`)
+    flags.set(settingName, [...before, { where: rawName, value: value ?? true, isNot }])
+    isNot = false
   }
-  return { command, flags, print }
+  // The value of a flag that does not exist would look like one.
+  const files = Object.freeze(words.slice(1))
+  if (files[0] !== undefined && !takingFiles.includes(command ?? 'serve'))
+    throw new ConfigError(`${JSON.stringify(files[0])} is one argument too many; ${seeHelp}`)
+  if (isNot && print === undefined) throw new ConfigError(notBeforeFilter)
+  return { command, files, flags, print }
+}
+
+function findSetting(
+  flag: string,
+  command: Command,
+  rawName: string,
+  seeHelp: string,
+): { setting: Setting; settingName: SettingName } {
+  const ofThisFlag = rows.filter(([name, { isFileOnly }]) => flagOf(name) === flag && !isFileOnly)
+  if (ofThisFlag.length === 0) throw new ConfigError(`${rawName} is no flag; ${seeHelp}`)
+  const found = ofThisFlag.find(([, { commands }]) => commands.includes(command))
+  if (found !== undefined) return { settingName: found[0], setting: found[1] }
+  const owners = ofThisFlag.flatMap(([, { commands }]) => commands)
+  throw new ConfigError(`${rawName} is a flag of ${owners.join(', ')}, not of ${command}; ${seeHelp}`)
 }
 
 /** Kubernetes puts these into every container for a Service that is called netvitals or netvitals-something. */
@@ -319,16 +541,27 @@ function describeSetting(name: SettingName, setting: Setting, command: Command):
   const { short, value, help, alsoIn } = setting
   const byDefault = defaultOf(setting, command)
   const notes = [
-    ...(byDefault === '' ? [] : [`default ${byDefault}`]),
+    ...(byDefault === '' || byDefault === false ? [] : [`default ${byDefault}`]),
+    ...(setting.isFileOnly ? ['no flag: in the file of --config.file'] : []),
     ...(alsoIn.includes('environment') ? [`variable ${variableOf(name)}`] : []),
   ]
-  const flag = `  ${short === undefined ? '' : `-${short}, `}--${name} ${value}`
+  const flag = setting.isFileOnly
+    ? `  ${name}:`
+    : `  ${short === undefined ? '' : `-${short}, `}--${flagOf(name)} ${value}`.trimEnd()
   return [flag, wrap(help, 6), ...(notes.length === 0 ? [] : [wrap(`(${notes.join(', ')})`, 6)])].join('\n')
 }
+
+const filterRules =
+  'Filters. An event is shown if it fits every one of these flags; the values of one, with commas between them or by repeating it, are alternatives:'
 
 function helpText(command: Command | undefined): string {
   const shown = command ?? 'serve'
   const flags = rows.filter(([, setting]) => setting.commands.includes(shown))
+  const describe = (wanted: boolean): string[] =>
+    flags
+      .filter(([, { isFilter = false }]) => isFilter === wanted)
+      .map(([name, setting]) => describeSetting(name, setting, shown))
+  const filters = describe(true)
   const usage =
     command === undefined
       ? [
@@ -341,12 +574,21 @@ function helpText(command: Command | undefined): string {
           '',
           'netvitals COMMAND --help shows the flags of a command. Those of serve:',
         ]
-      : [`netvitals ${command}: ${commands[command]}`, '', `Usage: netvitals ${command} [FLAGS]`, '', 'Flags:']
+      : [
+          `netvitals ${command}: ${commands[command]}`,
+          '',
+          `Usage: netvitals ${command} [FLAGS]${takingFiles.includes(command) ? ' [FILE…]' : ''}`,
+          '',
+          'Flags:',
+        ]
   return [
     ...usage,
-    ...flags.map(([name, setting]) => describeSetting(name, setting, shown)),
+    ...describe(false),
     '  -h, --help',
     '  --version',
+    ...(filters.length === 0
+      ? []
+      : ['', wrap(filterRules, 0), '  --not', wrap('leaves out what fits the next flag', 6), ...filters]),
     '',
     wrap('A flag goes before its NETVITALS_ variable, that before the file of --config.file, that before the default.', 0),
     '',

@@ -78,6 +78,29 @@ export const limits = {
   historyFrames: 46,
   historyFrameMs: 20_000,
 
+  // single events
+  /** Of each type in a second; what is more is counted. */
+  eventsPerSecond: 200,
+  /** The kernel is given a share of them so often, and asked for what it has. */
+  eventsIntervalMs: 100,
+  /** Events in the kernel not yet read; 128 bytes each. */
+  eventRingBytes: 1 << 18,
+  /** The newest, for `observe --last`; some 500 bytes each. */
+  eventsKept: 4096,
+  /** Events waiting for one reader that is slow; the rest it is told the number of. */
+  eventsQueued: 8192,
+  /** Readers at once. */
+  eventReaders: 16,
+  /** Given to a reader at a time. */
+  eventsPerWrite: 64,
+  /** Addresses in the kernel whose function is remembered. */
+  kernelSymbols: 512,
+
+  /** Series in one line of a recording; with the longest labels one takes 1.8 KB. */
+  recordingSeries: 64,
+  /** Of a recording, one line. */
+  recordingLineBytes: 1 << 17,
+
   // HTTP
   /** Open connections, over all clients of a listener. */
   connections: 256,
@@ -100,6 +123,8 @@ export const limits = {
   /** What another process of this machine waits for the agent on its socket, and takes from it. */
   askMs: 15_000,
   askBytes: 8 << 20,
+  /** Of a stream, one line. */
+  askLineBytes: 1 << 16,
   /** Rows of one table of the page. */
   pageRows: 20,
 
@@ -113,4 +138,49 @@ export const limits = {
   passwordChecks: 4,
   /** Successful checks remembered. */
   passwordsRemembered: 64,
+
+  // scripts of the user
+  /** All of them, as one program. */
+  scriptBytes: 100_000,
+  scriptIntervalMs: 1000,
+  /** The most one map may be declared to have. */
+  scriptSeries: 10_000,
+  /** Keys of a map between two readings. */
+  scriptKeys: 4096,
+  /** A map as bpftrace prints it, all in one line. */
+  scriptLineBytes: 4 << 20,
+
+  // tools
+  /** Of a followed file: where its header is looked for. */
+  toolHeadBytes: 1 << 16,
+  /** Sums of what a tool tells, by namespace and key. */
+  toolKeys: 8192,
+  /** So often what a tool told is given to the namespaces that have the addresses. */
+  toolSettleMs: 250,
+  /** Who has which address is looked at again after so long. */
+  addressesAgeMs: 1000,
+  addressesPerNamespace: 1024,
+  /** A longer line is left out. */
+  toolLineBytes: 4096,
+  /** Kept of a tool's standard error. */
+  toolStderrBytes: 4096,
+  /** A tool that ended starts again after so long, and after twice as long each time, up to the maximum. */
+  toolRestartMs: 500,
+  toolRestartMsMax: 60_000,
+  /** A tool that ran for so long starts again as if for the first time. */
+  toolSteadyMs: 60_000,
+  /** A tool is asked to end with SIGINT; after so long with SIGTERM, then SIGKILL; then it is left to itself. */
+  toolTermMs: 2000,
+  toolKillMs: 5000,
+  toolLeaveMs: 6000,
+  /** What another process still writes for a tool that has ended is read for so many times so long. */
+  toolDrainMs: 200,
+  toolDrainRounds: 5,
+  /** A followed file is looked at this often. */
+  followPollMs: 250,
+  /** Read of it at a time, and before it is looked at again. */
+  followReadBytes: 1 << 16,
+  followPollBytes: 4 << 20,
+  /** A file that was renamed or removed is read until it is silent, or for so long after the next one is there. */
+  followRotationMs: 5000,
 } as const

@@ -1,13 +1,6 @@
 import type { Row } from './identity/identity.ts'
 import { limits } from './limits.ts'
-import {
-  catalogue,
-  countSeriesMax,
-  definitionOf,
-  type MetricDefinition,
-  type MetricName,
-  metricNames,
-} from './metrics/catalogue.ts'
+import { countSeriesMax, definitionOf, type MetricDefinition, type MetricName, metricNames } from './metrics/catalogue.ts'
 import { cleanLabelValue, formatLabels } from './metrics/label-text.ts'
 import type { Family, Outcome, Series, SeriesValue } from './metrics/snapshot.ts'
 
@@ -21,7 +14,7 @@ interface LiveSeries extends Series {
 }
 
 interface LiveFamily {
-  readonly name: MetricName
+  readonly name: string
   readonly definition: MetricDefinition
   readonly byKey: Map<string, LiveSeries>
   /** The most series one subject may have. */
@@ -58,7 +51,8 @@ export interface Slots {
   free(slot: number): void
 }
 
-function addValues(a: SeriesValue, b: SeriesValue, definition: MetricDefinition): SeriesValue {
+/** Of one series, told twice. */
+export function addValues(a: SeriesValue, b: SeriesValue, definition: MetricDefinition): SeriesValue {
   if (typeof a === 'number' || typeof b === 'number') {
     const [x, y] = [Number(a), Number(b)]
     return definition.combine === 'max' ? Math.max(x, y) : x + y
@@ -70,11 +64,12 @@ function addValues(a: SeriesValue, b: SeriesValue, definition: MetricDefinition)
 
 const bySeriesLabels = (a: Series, b: Series): number => (a.labels < b.labels ? -1 : a.labels > b.labels ? 1 : 0)
 
-export function createSeriesStore(slots: Slots): SeriesStore {
-  const families = new Map<MetricName, LiveFamily>()
-  for (const name of metricNames) {
-    if (catalogue[name].source === 'agent') continue
-    const definition = definitionOf(name)
+/** `declared` are metrics of the user, which no catalogue has. */
+export function createSeriesStore(slots: Slots, declared: ReadonlyMap<string, MetricDefinition> = new Map()): SeriesStore {
+  const families = new Map<string, LiveFamily>()
+  const known = metricNames.map((name) => [name, definitionOf(name)] as const)
+  for (const [name, definition] of [...known, ...declared]) {
+    if (definition.source === 'agent') continue
     const perSubjectMax = countSeriesMax(definition)
     families.set(name, { name, definition, byKey: new Map(), perSubjectMax, perSubject: new Map(), shown: [], changed: false })
   }

@@ -28,6 +28,8 @@ export interface SweepParts {
   readonly store: SeriesStore
   readonly history: History
   readonly self: Self
+  /** Single events that readers were too slow for, as a total. */
+  readonly lostByReaders?: () => number
   readonly log: Log
   /** Monotonic clock in milliseconds. */
   readonly now?: () => number
@@ -91,6 +93,12 @@ export function createSweep(parts: SweepParts): Sweep {
           if (row !== undefined) collection.skipped.add(row)
           if (collection.skippedReasons.size < limits.skippedReasons)
             collection.skippedReasons.set(describeSubject(of), describe(reason))
+        },
+        unresolved: ({ netns, address, hostDevice }) => void (open && collection.unresolved.add(netns ?? address ?? hostDevice)),
+        unreadable: (lines, last) => {
+          if (!open) return
+          collection.parseErrors += lines
+          collection.caveats.add(`lines that could not be read, the last: ${describe(last)}`)
         },
         caveat: (text) => void (open && collection.caveats.add(text)),
         lost: (kind, total) => void (open && collection.lost.set(kind, total)),
@@ -173,6 +181,7 @@ export function createSweep(parts: SweepParts): Sweep {
       for (const subject of ofSource) unresolved.add(subject)
       for (const [kind, total] of lostHere) lost.set(kind, (lost.get(kind) ?? 0) + total)
     }
+    lost.set('slow_client', parts.lostByReaders?.() ?? 0)
     for (const [kind, total] of lost) self.set('netvitals_lost_events_total', { kind }, total)
     self.set('netvitals_sweep_duration_seconds', {}, durationMs / 1000)
     self.set('netvitals_subjects', {}, identity.rows().filter((row) => row.departedAtMs === undefined).length)

@@ -82,23 +82,31 @@ export interface NeighbourTable {
 }
 
 const getLink = 18
+const getAddress = 22
 const getQdisc = 38
 const getNeighbourTable = 66
 
 // The attributes read, of enums that only ever grow.
 const ifla = { ifname: 3, mtu: 4, operstate: 16, linkinfo: 18, stats64: 23, carrierChanges: 35, linkNetnsid: 37 } as const
 const iflaInfoKind = 1
+const ifa = { address: 1, local: 2 } as const
 const tca = { kind: 1, stats2: 7 } as const
 const tcaStats = { basic: 1, queue: 3 } as const
 const ndta = { name: 1, thresh1: 2, thresh3: 4, config: 5, stats: 7 } as const
 
 const linkHeaderBytes = 16 // struct ifinfomsg
+const addressHeaderBytes = 8 // struct ifaddrmsg
 const qdiscHeaderBytes = 20 // struct tcmsg
 const neighbourTableHeaderBytes = 4 // struct ndtmsg
 
 /** RTM_GETLINK: the devices of a namespace. */
 export function linksRequest(): NetlinkRequest {
   return askAll('links', netlinkRoute, getLink, new Uint8Array(linkHeaderBytes))
+}
+
+/** RTM_GETADDR: the addresses of a namespace, of both families. */
+export function addressesRequest(): NetlinkRequest {
+  return askAll('addresses', netlinkRoute, getAddress, new Uint8Array(addressHeaderBytes))
 }
 
 /** RTM_GETQDISC: the queueing disciplines of a namespace's devices. */
@@ -153,6 +161,24 @@ function readLinkStats(bytes: Uint8Array, from: number, to: number): LinkStats {
 /** The i-th of a struct of 64-bit numbers, which grows from one kernel to the next. */
 function readCounter(bytes: Uint8Array, from: number, to: number, i: number): number | undefined {
   return from + 8 * (i + 1) <= to ? readU64(bytes, from + 8 * i) : undefined
+}
+
+/**
+ * Of a message that answers addressesRequest (net/ipv4/devinet.c, inet_fill_ifaddr; net/ipv6/addrconf.c): 4 or 16 bytes.
+ * Of a point-to-point link IFA_ADDRESS is the other end's, and IFA_LOCAL is ours.
+ */
+export function readAddress(bytes: Uint8Array, from: number, to: number): Uint8Array {
+  const where = 'RTM_GETADDR'
+  let address: Uint8Array | undefined
+  expectBytes(where, from, to, addressHeaderBytes, 'struct ifaddrmsg')
+  eachAttribute(where, bytes, from + addressHeaderBytes, to, (type, valueFrom, valueTo) => {
+    const isOurs = type === ifa.local || (type === ifa.address && address === undefined)
+    if (!isOurs) return
+    if (![4, 16].includes(valueTo - valueFrom)) throw new ParseError(where, 1, valueFrom + 1, '4 or 16 bytes of an address', '')
+    address = bytes.slice(valueFrom, valueTo)
+  })
+  if (address === undefined) throw missing(where, to, 'IFA_ADDRESS')
+  return address
 }
 
 /** Of a message that answers qdiscsRequest (net/sched/sch_api.c, tc_fill_qdisc). */

@@ -44,7 +44,7 @@ const rules: { files: RegExp; may: RegExp; sentence: string }[] = [
   },
   {
     files: /^agent\/sources\/source\.ts$/,
-    may: /^agent\/(host\/namespaces|metrics\/(catalogue|labels))\.ts$/,
+    may: /^(parsers\/text|agent\/host\/namespaces|agent\/metrics\/(catalogue|labels))\.ts$/,
     sentence: 'source.ts imports types only',
   },
   {
@@ -54,7 +54,7 @@ const rules: { files: RegExp; may: RegExp; sentence: string }[] = [
   },
   {
     files: /^agent\/sources\//,
-    may: /^(parsers\/|agent\/host\/|agent\/sources\/(source|each-namespace|read-sysctl|unwrap|destinations|traced-counters)\.ts|agent\/metrics\/(catalogue|labels|drop-category)\.ts|agent\/limits\.ts)/,
+    may: /^(parsers\/|agent\/host\/|agent\/sources\/(source|each-namespace|read-sysctl|unwrap|destinations|traced-counters|tool-counters)\.ts|agent\/metrics\/(catalogue|labels|drop-category|user-metrics)\.ts|agent\/limits\.ts)/,
     sentence: 'a source imports parsers, host, source.ts, the catalogue and limits; never another source',
   },
   {
@@ -68,14 +68,24 @@ const rules: { files: RegExp; may: RegExp; sentence: string }[] = [
     sentence: 'the sweep imports source and identity types, the catalogue, snapshot, self, limits, log',
   },
   {
-    files: /^agent\/(config|config-file|log)\.ts$/,
-    may: /^(agent\/(limits|log|config|config-file)\.ts|agent\/metrics\/label-text\.ts|node:(fs|module|util|path)$|zod\/v3$|yaml$|pino$)/,
-    sentence: 'config.ts and log.ts import limits and node:fs; they alone import zod, yaml, pino',
+    files: /^agent\/recording\.ts$/,
+    may: /^agent\/(events|limits|series|metrics\/(catalogue|snapshot|label-text))\.ts$/,
+    sentence: 'a recording imports events, the catalogue, snapshots and limits',
+  },
+  {
+    files: /^agent\/events\.ts$/,
+    may: /^agent\/(identity\/|(metrics\/labels|sources\/source|limits)\.ts)/,
+    sentence: 'the stream of events imports identity and source types, labels and limits',
+  },
+  {
+    files: /^agent\/(config|config-file|config-values|log)\.ts$/,
+    may: /^(agent\/(limits|log|config|config-file|config-values)\.ts|agent\/metrics\/(label-text|labels|drop-category|user-metrics)\.ts|node:(fs|module|net|util|path)$|zod\/v3$|yaml$|pino$)/,
+    sentence: 'config.ts and log.ts import limits, the words of labels and node:; they alone import zod, yaml, pino',
   },
   {
     files: /^agent\/http\//,
-    may: /^(node:|fastify$|bcryptjs$|yaml$|zod\/v3$|agent\/http\/|agent\/metrics\/|agent\/(sweep|history|limits|config|config-file|log|check)\.ts)/,
-    sentence: 'http/ imports sweep, history, render, self, limits, config, log',
+    may: /^(node:|fastify$|bcryptjs$|yaml$|zod\/v3$|agent\/http\/|agent\/metrics\/|agent\/(sweep|history|events|limits|config|config-file|config-values|log|check)\.ts)/,
+    sentence: 'http/ imports sweep, history, events, render, self, limits, config, log',
   },
   {
     files: /^agent\/prove\//,

@@ -33,6 +33,8 @@ export interface Collected {
   readonly emitted: Emitted[]
   readonly absent: Map<MetricName, string>
   readonly skipped: [of: Subject, reason: string | Error][]
+  readonly unresolved: Subject[]
+  readonly unreadable: [lines: number, last: string][]
   readonly lost: Map<LossKind, number>
   readonly caveats: string[]
   /** What it threw. */
@@ -40,11 +42,22 @@ export interface Collected {
 }
 
 export async function collectFrom(source: Source, signal = new AbortController().signal): Promise<Collected> {
-  const collected: Collected = { emitted: [], absent: new Map(), skipped: [], lost: new Map(), caveats: [], error: undefined }
+  const collected: Collected = {
+    emitted: [],
+    absent: new Map(),
+    skipped: [],
+    unresolved: [],
+    unreadable: [],
+    lost: new Map(),
+    caveats: [],
+    error: undefined,
+  }
   const sink = {
     emit: (metric: MetricName, sample: Omit<Emitted, 'metric'>) => void collected.emitted.push({ metric, ...sample }),
     absent: (metric: MetricName, reason: string) => void collected.absent.set(metric, reason),
     skip: (of: Subject, reason: string | Error) => void collected.skipped.push([of, reason]),
+    unresolved: (of: Subject) => void collected.unresolved.push(of),
+    unreadable: (lines: number, last: Error) => void collected.unreadable.push([lines, last.message]),
     caveat: (text: string) => void collected.caveats.push(text),
     lost: (kind: LossKind, total: number) => void collected.lost.set(kind, total),
   }
@@ -149,7 +162,7 @@ async function makeHost(name: string, root: string): Promise<{ host: Host; sourc
   const host = await createHost({ root, tracer: name.startsWith('trace-'), log: pino({ level: 'silent' }) })
   await host.start()
   const source = sourceOf(name, host)
-  await source.start?.(new AbortController().signal)
+  await source.start?.(new AbortController().signal, { event() {}, notShown() {} })
   host.refresh()
   return { host, source }
 }

@@ -1,4 +1,5 @@
 import { pino } from 'pino'
+import { createEvents, type Events } from '../agent/events.ts'
 import { createHistory, type History } from '../agent/history.ts'
 import { createHost, type Host } from '../agent/host/host.ts'
 import { createIdentity } from '../agent/identity/identity.ts'
@@ -16,6 +17,7 @@ export interface Wiring {
   readonly host: Host
   readonly self: Self
   readonly history: History
+  readonly events: Events
   readonly sweeper: Sweep
   readonly now: () => number
   sweep(): Promise<Snapshot>
@@ -34,15 +36,20 @@ interface WiringOptions {
 
 export async function startWiring({ root = '/', tracer = true, wrap = (source) => source }: WiringOptions = {}): Promise<Wiring> {
   const log = pino({ level: 'silent' })
-  const host = await createHost({ root, tracer, log })
+  const host = await createHost({ root, tracer, events: tracer, log })
   await host.start()
   let nowMs = 0
   const now = (): number => nowMs + performance.now()
   const history = createHistory()
   const self = createSelf()
+  const identity = createIdentity(host)
+  const events = createEvents(identity)
+  const sources = createSources(host).map(wrap)
+  const stopped = new AbortController()
+  for (const source of sources) await source.start?.(stopped.signal, events)
   const sweeper = createSweep({
-    sources: createSources(host).map(wrap),
-    identity: createIdentity(host),
+    sources,
+    identity,
     store: createSeriesStore(history),
     history,
     self,
@@ -60,6 +67,7 @@ export async function startWiring({ root = '/', tracer = true, wrap = (source) =
     host,
     self,
     history,
+    events,
     sweeper,
     now,
     async sweep() {
@@ -73,7 +81,9 @@ export async function startWiring({ root = '/', tracer = true, wrap = (source) =
       return found.length === 0 ? undefined : found.reduce((sum, { value }) => sum + Number(value), 0)
     },
     async stop() {
+      stopped.abort()
       await sweeper.stop()
+      for (const source of sources) await source.stop?.()
       await host.stop()
     },
   }

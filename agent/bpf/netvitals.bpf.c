@@ -22,10 +22,19 @@ struct net {
 typedef struct {
 	struct net *net;
 } possible_net_t;
+struct in6_addr {
+	__u8 bytes[16]; // not the kernel's member: only the whole is read
+};
 struct sock_common {
+	__be32 skc_daddr;
+	__be32 skc_rcv_saddr;
+	__be16 skc_dport;
+	__u16 skc_num;
 	unsigned short skc_family;
 	volatile unsigned char skc_state;
 	possible_net_t skc_net;
+	struct in6_addr skc_v6_daddr;
+	struct in6_addr skc_v6_rcv_saddr;
 };
 struct socket;
 struct sock {
@@ -34,7 +43,6 @@ struct sock {
 	int sk_err;
 	struct socket *sk_socket;
 };
-struct request_sock;
 struct inet_sock {
 	__be16 inet_sport;
 };
@@ -204,6 +212,7 @@ struct netns {
 struct settings {
 	struct netns host; // 0: no drop is looked up in address_owners
 	__u32 tells_errors; // tcp_retransmit_skb has the argument err
+	__u32 shows_events;
 };
 const volatile struct settings settings SEC(".rodata.settings") = {};
 
@@ -303,6 +312,83 @@ static __always_inline struct netns netns_of_socket(const struct sock *sk)
 static __always_inline struct dst_entry *route_of(const struct sk_buff *skb)
 {
 	return (struct dst_entry *)(skb->_skb_refdst & ~SKB_DST_NOREF);
+}
+
+// Single events, as many of each type as user space has granted.
+enum event_type { EVENT_DROP, EVENT_RESET_SENT, EVENT_RESET_RECEIVED, EVENT_RETRANSMIT, EVENT_CONNECT, EVENT_TYPES };
+
+struct event {
+	__u64 nanoseconds; // CLOCK_MONOTONIC
+	__u64 location; // of a drop: what freed the packet
+	struct netns netns;
+	__u32 reason; // of a drop or a sent reset; of a retransmission its kind, of a connect its outcome
+	__u32 bytes;
+	__u32 packets;
+	__be16 source_port;
+	__be16 destination_port;
+	__u8 type;
+	__u8 family; // 4, 6; 0: neither
+	__u8 protocol;
+	__u8 direction;
+	__u8 state; // of the socket; 0: there is none
+	__u8 flags; // of a dropped TCP segment
+	__u16 zero;
+	__u8 source[16];
+	__u8 destination[16];
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 18);
+} events SEC(".maps");
+
+// How many more may be shown; user space grants them anew all the time.
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, EVENT_TYPES);
+	__type(key, __u32);
+	__type(value, __s64);
+} events_granted SEC(".maps");
+
+// Those that are not in the ring, in the unit of the type's metric.
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, EVENT_TYPES);
+	__type(key, __u32);
+	__type(value, __u64);
+} events_not_shown SEC(".maps");
+
+// Null: it is counted as not shown. Several CPUs may take the last one at once: a few more are shown, and none is lost.
+static __always_inline struct event *begin_event(enum event_type type, __u64 amount)
+{
+	__u32 slot = type;
+	__s64 *granted;
+	__u64 *not_shown;
+	struct event *event = 0;
+
+	if (!settings.shows_events)
+		return 0;
+	granted = bpf_map_lookup_elem(&events_granted, &slot);
+	if (granted && *granted > 0) {
+		__sync_fetch_and_add(granted, -1);
+		event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
+	}
+	if (!event) {
+		not_shown = bpf_map_lookup_elem(&events_not_shown, &slot);
+		if (not_shown)
+			ADD(*not_shown, amount);
+		return 0;
+	}
+	__builtin_memset(event, 0, sizeof(*event));
+	event->nanoseconds = bpf_ktime_get_ns();
+	event->type = type;
+	event->packets = amount;
+	return event;
+}
+
+// Nobody is woken: user space looks for itself.
+static __always_inline void end_event(struct event *event)
+{
+	bpf_ringbuf_submit(event, BPF_RB_NO_WAKEUP);
 }
 
 struct drop_key {
@@ -480,6 +566,92 @@ static __always_inline void attribute(struct drop_key *key, const struct sk_buff
 	}
 }
 
+#define IPV4_FRAGMENT_OFFSET 0x1fff
+
+// A later fragment has no ports, nor has what is behind an extension header of IPv6.
+static __always_inline void read_ends(struct event *event, const struct sk_buff *skb, const unsigned char *header)
+{
+	const unsigned char *transport;
+	__be16 fragment = 0;
+	__u8 first = 0, protocol = 0;
+
+	if (skb->protocol == bpf_htons(ETH_P_IP)) {
+		event->family = 4;
+		bpf_probe_read_kernel(&first, 1, header);
+		bpf_probe_read_kernel(&fragment, 2, header + 6);
+		bpf_probe_read_kernel(&protocol, 1, header + 9);
+		bpf_probe_read_kernel(event->source, 4, header + 12);
+		bpf_probe_read_kernel(event->destination, 4, header + 16);
+		transport = header + (first & 0xf) * 4;
+	} else if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
+		event->family = 6;
+		bpf_probe_read_kernel(&protocol, 1, header + 6);
+		bpf_probe_read_kernel(event->source, 16, header + 8);
+		bpf_probe_read_kernel(event->destination, 16, header + 24);
+		transport = header + 40;
+	} else {
+		return;
+	}
+	event->protocol = protocol_class(protocol);
+	if (fragment & bpf_htons(IPV4_FRAGMENT_OFFSET))
+		return;
+	if (event->protocol == PROTOCOL_TCP || event->protocol == PROTOCOL_UDP) {
+		bpf_probe_read_kernel(&event->source_port, 2, transport);
+		bpf_probe_read_kernel(&event->destination_port, 2, transport + 2);
+	}
+	if (event->protocol == PROTOCOL_TCP)
+		bpf_probe_read_kernel(&event->flags, 1, transport + 13);
+}
+
+enum end { SENDER, RECEIVER };
+
+// Requests have these in the same places. `ours` is which of the two ends the socket is.
+static __always_inline void read_ends_of_socket(struct event *event, const struct sock_common *socket, __be16 port, enum end ours)
+{
+	__u8 *here = ours == SENDER ? event->source : event->destination;
+	__u8 *there = ours == SENDER ? event->destination : event->source;
+	const void *start = socket;
+
+	event->protocol = PROTOCOL_TCP;
+	event->state = socket->skc_state;
+	if (ours == SENDER) {
+		event->source_port = port;
+		event->destination_port = socket->skc_dport;
+	} else {
+		event->source_port = socket->skc_dport;
+		event->destination_port = port;
+	}
+	if (socket->skc_family == AF_INET) {
+		event->family = 4;
+		bpf_probe_read_kernel(here, 4, start + bpf_core_field_offset(struct sock_common, skc_rcv_saddr));
+		bpf_probe_read_kernel(there, 4, start + bpf_core_field_offset(struct sock_common, skc_daddr));
+	} else if (socket->skc_family == AF_INET6 && bpf_core_field_exists(socket->skc_v6_daddr)) {
+		event->family = 6;
+		bpf_probe_read_kernel(here, 16, start + bpf_core_field_offset(struct sock_common, skc_v6_rcv_saddr));
+		bpf_probe_read_kernel(there, 16, start + bpf_core_field_offset(struct sock_common, skc_v6_daddr));
+	}
+}
+
+// The socket's own, which in skc_num is given back when it closes.
+static __always_inline __be16 port_of(const struct sock *sk)
+{
+	return BPF_CORE_READ((struct inet_sock *)sk, inet_sport);
+}
+
+// A reset answers a segment: it goes where that came from.
+static __always_inline void turn_around(struct event *event)
+{
+	__be16 port = event->source_port;
+	__u8 address[16];
+
+	event->source_port = event->destination_port;
+	event->destination_port = port;
+	__builtin_memcpy(address, event->source, 16);
+	__builtin_memcpy(event->source, event->destination, 16);
+	__builtin_memcpy(event->destination, address, 16);
+	event->flags = 0;
+}
+
 SEC("tp_btf/kfree_skb")
 int dropped_packets(__u64 *ctx)
 {
@@ -488,7 +660,9 @@ int dropped_packets(__u64 *ctx)
 	const unsigned char *header = skb->data;
 	struct drop_value zero = {}, *value;
 	struct drop_key key = {};
+	struct event *event;
 	__u16 segments = 0;
+	__u64 bytes;
 
 	if (!is_packet(skb, sk))
 		return 0;
@@ -502,15 +676,28 @@ int dropped_packets(__u64 *ctx)
 	key.direction = direction_of(skb, receiver, key.reason, header);
 	if (settings.host.inode)
 		attribute(&key, skb, header);
-	value = counter(&dropped_packets_total, &key, &zero);
-	if (!value) {
-		count_lost(LOST_DROPPED_PACKETS);
-		return 0;
-	}
 	BPF_CORE_READ_INTO(&segments, (struct skb_shared_info *)(skb->head + skb->end), gso_segs);
-	ADD(value->packets, segments ? segments : 1);
+	if (!segments)
+		segments = 1;
 	// Whatever layer holds it, data is where that layer has read to: len + (data - header) is the same number.
-	ADD(value->bytes, (__u64)skb->len + skb->data - header);
+	bytes = (__u64)skb->len + skb->data - header;
+	value = counter(&dropped_packets_total, &key, &zero);
+	if (value) {
+		ADD(value->packets, segments);
+		ADD(value->bytes, bytes);
+	} else {
+		count_lost(LOST_DROPPED_PACKETS);
+	}
+	event = begin_event(EVENT_DROP, segments);
+	if (!event)
+		return 0;
+	event->netns = key.netns;
+	event->location = ctx[1];
+	event->reason = key.reason;
+	event->direction = key.direction;
+	event->bytes = bytes;
+	read_ends(event, skb, header);
+	end_event(event);
 	return 0;
 }
 
@@ -523,12 +710,27 @@ int sent_resets(__u64 *ctx)
 	const struct sock *sk = (void *)ctx[0];
 	const struct sk_buff *skb = (void *)ctx[1];
 	struct labelled_key key = { .label = (__u32)ctx[2] };
+	struct event *event;
 
 	if (sk)
 		key.netns = netns_of_socket(sk);
 	else if (skb)
 		key.netns = netns_of_packet(skb, 0, 0);
 	count(&tcp_sent_resets_by_reason_total, LOST_SENT_RESETS, &key, 1);
+	event = begin_event(EVENT_RESET_SENT, 1);
+	if (!event)
+		return 0;
+	event->netns = key.netns;
+	event->reason = key.label;
+	if (sk)
+		event->state = sk->__sk_common.skc_state;
+	if (skb) {
+		read_ends(event, skb, skb->head + skb->network_header);
+		turn_around(event);
+	} else if (sk) {
+		read_ends_of_socket(event, &sk->__sk_common, port_of(sk), SENDER);
+	}
+	end_event(event);
 	return 0;
 }
 
@@ -540,7 +742,15 @@ int received_resets(__u64 *ctx)
 	const struct sock *sk = (void *)ctx[0];
 	struct labelled_key key = { .netns = netns_of_socket(sk), .label = sk->__sk_common.skc_state };
 
+	struct event *event;
+
 	count(&tcp_received_resets_total, LOST_RECEIVED_RESETS, &key, 1);
+	event = begin_event(EVENT_RESET_RECEIVED, 1);
+	if (!event)
+		return 0;
+	event->netns = key.netns;
+	read_ends_of_socket(event, &sk->__sk_common, port_of(sk), RECEIVER);
+	end_event(event);
 	return 0;
 }
 
@@ -574,6 +784,19 @@ static __always_inline int is_not_sent(int err)
 	return err == -EBUSY || err == -EAGAIN || err == -ENOMEM || err == -EINVAL || err == -EHOSTUNREACH;
 }
 
+static __always_inline void show_retransmit(const struct labelled_key *key, const struct sock_common *socket, __be16 port,
+					    __u64 segments)
+{
+	struct event *event = begin_event(EVENT_RETRANSMIT, segments);
+
+	if (!event)
+		return;
+	event->netns = key->netns;
+	event->reason = key->label;
+	read_ends_of_socket(event, socket, port, SENDER);
+	end_event(event);
+}
+
 SEC("tp_btf/tcp_retransmit_skb")
 int retransmitted_segments(__u64 *ctx)
 {
@@ -581,13 +804,16 @@ int retransmitted_segments(__u64 *ctx)
 	const struct sk_buff *skb = (void *)ctx[1];
 	const struct tcp_skb_cb *noted = (void *)skb + bpf_core_field_offset(struct sk_buff, cb);
 	struct labelled_key key = { .netns = netns_of_socket(sk) };
+	__u16 segments;
 
 	if (settings.tells_errors && is_not_sent((int)ctx[2])) {
 		count(&tcp_retransmit_failures_total, LOST_RETRANSMIT_FAILURES, &key.netns, 1);
 		return 0;
 	}
 	key.label = retransmit_kind(sk);
-	count(&tcp_retransmitted_segments_by_kind_total, LOST_RETRANSMITTED_SEGMENTS, &key, BPF_CORE_READ(noted, tcp_gso_segs));
+	segments = BPF_CORE_READ(noted, tcp_gso_segs);
+	count(&tcp_retransmitted_segments_by_kind_total, LOST_RETRANSMITTED_SEGMENTS, &key, segments);
+	show_retransmit(&key, &sk->__sk_common, port_of(sk), segments);
 	return 0;
 }
 
@@ -595,9 +821,11 @@ SEC("tp_btf/tcp_retransmit_synack")
 int retransmitted_synacks(__u64 *ctx)
 {
 	const struct sock *listener = (void *)ctx[0];
+	const struct sock_common *request = (void *)ctx[1];
 	struct labelled_key key = { .netns = netns_of_socket(listener), .label = RETRANSMIT_SYNACK };
 
 	count(&tcp_retransmitted_segments_by_kind_total, LOST_RETRANSMITTED_SEGMENTS, &key, 1);
+	show_retransmit(&key, request, bpf_htons(request->skc_num), 1);
 	return 0;
 }
 
@@ -683,6 +911,18 @@ static __always_inline enum outcome outcome_of_failure(const struct sock *sk)
 	}
 }
 
+static __always_inline void show_failure(const struct sock *sk, const struct labelled_key *key)
+{
+	struct event *event = begin_event(EVENT_CONNECT, 1);
+
+	if (!event)
+		return;
+	event->netns = key->netns;
+	event->reason = key->label;
+	read_ends_of_socket(event, &sk->__sk_common, port_of(sk), SENDER);
+	end_event(event);
+}
+
 static __always_inline void end_connect(const struct sock *sk, __u64 id, int to, const __u64 *started)
 {
 	struct labelled_key key = { .netns = netns_of_socket(sk) };
@@ -694,6 +934,8 @@ static __always_inline void end_connect(const struct sock *sk, __u64 id, int to,
 	if (started)
 		bpf_map_delete_elem(&connect_starts, &id);
 	count(&tcp_connects_total, LOST_CONNECTS, &key, 1);
+	if (to != TCP_ESTABLISHED)
+		show_failure(sk, &key);
 }
 
 static __always_inline void count_rtt(const struct sock *sk)

@@ -36,11 +36,16 @@ async function findReport(config: Config, terminal: Terminal): Promise<{ report:
 }
 
 /** JSON that is safe to look at on a terminal too. */
-export function toJson(report: object): string {
+export const toJson = (report: object): string => neutralise(JSON.stringify(report, undefined, 2))
+
+/** The same in one line. */
+export const toJsonLine = (value: object): string => neutralise(JSON.stringify(value))
+
+function neutralise(json: string): string {
   const asUnits = (text: string): string =>
     text
       .split('')
       .map((unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
       .join('')
-  return JSON.stringify(report, undefined, 2).replaceAll(/[\u007f-\u009f\p{Cf}\p{Zl}\p{Zp}]/gu, asUnits)
+  return json.replaceAll(/[\u007f-\u009f\p{Cf}\p{Zl}\p{Zp}]/gu, asUnits)
 }

@@ -2,7 +2,10 @@ import { type Command, type Config, readConfig } from '../config.ts'
 import { ConfigError } from '../config-file.ts'
 import { ListenError } from '../http/socket.ts'
 import { check } from './check.ts'
+import { observe } from './observe.ts'
 import { prove } from './prove.ts'
+import { record } from './record.ts'
+import { replay } from './replay.ts'
 import { serve } from './serve.ts'
 import { sweep } from './sweep.ts'
 import { createTerminal, type Terminal } from './terminal.ts'
@@ -12,6 +15,9 @@ const commands: Readonly<Record<Command, (config: Config, terminal: Terminal) =>
   sweep,
   check,
   prove,
+  observe,
+  record,
+  replay,
 }
 
 /** Returns the exit status: 0, or 1 if it did not go well, or 2 if it was not asked well. */

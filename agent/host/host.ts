@@ -1,10 +1,15 @@
 import type { Log } from '../log.ts'
+import { type Addresses, createAddresses } from './addresses.ts'
 import { createFiles, type Files } from './files.ts'
+import { createKernelSymbols, type KernelSymbols } from './kernel-symbols.ts'
 import { loadLibc } from './libc.ts'
 import { type Machine, readMachine, readPageSizeBytes } from './machine.ts'
 import { createNamespaces, type Namespaces } from './namespaces.ts'
 import { createNetlink, type Netlink } from './netlink.ts'
-import { createTracer, type MapName, mapNames, type Tracer } from './tracer.ts'
+import { createScripts, type ScriptSetting, type Scripts } from './scripts.ts'
+import { createTools, type ToolSettings, type Tools } from './tools.ts'
+import { type MapName, mapNames } from './traced-maps.ts'
+import { createTracer, type Tracer } from './tracer.ts'
 
 /** All that reads the kernel. Sources are given this and nothing else. */
 export interface Host {
@@ -12,6 +17,10 @@ export interface Host {
   readonly netlink: Netlink
   readonly namespaces: Namespaces
   readonly tracer: Tracer
+  readonly symbols: KernelSymbols
+  readonly addresses: Addresses
+  readonly tools: Tools
+  readonly scripts: Scripts
   readonly pageSizeBytes: number
   machine(): Promise<Machine>
   /** Looks for namespaces and processes that came and went. */
@@ -26,18 +35,39 @@ export interface HostOptions {
   readonly tracer: boolean
   /** What the tracer is not to count. */
   readonly untraced?: readonly MapName[]
+  /** Whether the tracer shows single events too. */
+  readonly events?: boolean
+  /** Trace tools of the user. */
+  readonly tools?: ToolSettings
+  /** Scripts of the user. */
+  readonly scripts?: readonly ScriptSetting[]
   readonly log: Log
 }
 
-export async function createHost({ root, tracer: traced, untraced = [], log }: HostOptions): Promise<Host> {
+export async function createHost({
+  root,
+  tracer: traced,
+  untraced = [],
+  events = false,
+  tools: toolSettings = {},
+  scripts: scriptSettings = [],
+  log,
+}: HostOptions): Promise<Host> {
   const libc = await loadLibc()
   const namespaces = createNamespaces({ root, libc })
-  const tracer = createTracer(traced && root === '/' ? { off: untraced } : { off: mapNames, tasks: false })
+  const tracer = createTracer(traced && root === '/' ? { off: untraced, events } : { off: mapNames, tasks: false })
+  const netlink = createNetlink({ root, namespaces, libc })
+  const tools = createTools(toolSettings, log)
+  const scripts = createScripts(scriptSettings, log)
   return {
     files: createFiles({ root, namespaces }),
-    netlink: createNetlink({ root, namespaces, libc }),
+    netlink,
     namespaces,
     tracer,
+    symbols: createKernelSymbols(),
+    addresses: createAddresses(namespaces, netlink),
+    tools,
+    scripts,
     pageSizeBytes: readPageSizeBytes(),
     machine: () => readMachine(root),
     refresh() {
@@ -46,9 +76,13 @@ export async function createHost({ root, tracer: traced, untraced = [], log }: H
     },
     async start() {
       await tracer.start()
+      tools.start()
+      scripts.start()
       const missing = tracer.missing('tasks')
       if (missing !== undefined) log.debug({ missing }, 'tracer')
     },
-    stop: () => tracer.stop(),
+    async stop() {
+      await Promise.all([tracer.stop(), tools.stop(), scripts.stop()])
+    },
   }
 }

@@ -24,6 +24,7 @@ interface LibbpfFunctions {
   valueSize(map: Address): number
   setMaxEntries(map: Address, entries: number): number
   setMapFlags(map: Address, flags: number): number
+  setAutocreate(map: Address, autocreate: boolean): number
   setInitialValue(map: Address, value: Uint8Array, sizeBytes: number): number
   lookupElem(mapFd: number, key: Uint8Array, value: ArrayBufferView): number
   updateElem(mapFd: number, key: Uint8Array, value: ArrayBufferView, flags: number): number
@@ -57,6 +58,14 @@ export interface Libbpf extends LibbpfFunctions {
   errno(): number
   /** What libbpf said since the last call: warnings and what the verifier had to say. The end, if it was too much. */
   takeLog(): string
+  /** The reader of a ring buffer. What it is given is valid during the call only. @throws Error */
+  openRing(mapFd: number, onRecord: (record: DataView) => void): Ring
+}
+
+export interface Ring {
+  /** Gives out what is there. The number of records, or a negative errno. */
+  consume(): number
+  close(): void
 }
 
 export type LoadedLibbpf =
@@ -82,6 +91,7 @@ const prototypes: { readonly [F in keyof LibbpfFunctions]: readonly [name: strin
   valueSize: ['bpf_map__value_size', 'uint32_t', 'void *'],
   setMaxEntries: ['bpf_map__set_max_entries', 'int', 'void *', 'uint32_t'],
   setMapFlags: ['bpf_map__set_map_flags', 'int', 'void *', 'uint32_t'],
+  setAutocreate: ['bpf_map__set_autocreate', 'int', 'void *', 'bool'],
   setInitialValue: ['bpf_map__set_initial_value', 'int', 'void *', 'void *', 'size_t'],
   updateElem: ['bpf_map_update_elem', 'int', 'int', 'void *', 'void *', 'uint64_t'],
   lookupElem: ['bpf_map_lookup_elem', 'int', 'int', 'void *', 'void *'],
@@ -115,7 +125,8 @@ function bind(koffi: Koffi): LoadedLibbpf {
     ) as unknown as LibbpfFunctions
     const takeLog = divertLog(koffi, library.func('libbpf_set_print', 'void *', ['void *']))
     const view = (address: Address, sizeBytes: number) => new DataView(koffi.view(address, sizeBytes))
-    return { libbpf: { ...functions, view, errno: () => koffi.errno(), takeLog } }
+    const openRing = bindRings(koffi, library)
+    return { libbpf: { ...functions, view, errno: () => koffi.errno(), takeLog, openRing } }
   } catch (error) {
     const [reason = ''] = String((error as Error).message).split('\n', 1)
     return { missing: `libbpf.so.1 not found: apt-get install libbpf1 (${reason})` }
@@ -149,6 +160,41 @@ function divertLog(koffi: Koffi, setPrint: (print: bigint) => unknown): () => st
     const taken = log
     log = ''
     return taken
+  }
+}
+
+function bindRings(koffi: Koffi, library: ReturnType<Koffi['load']>): Libbpf['openRing'] {
+  const onSample = koffi.pointer(koffi.proto('int', ['void *', 'void *', 'size_t']))
+  const create = library.func('ring_buffer__new', 'void *', ['int', 'void *', 'void *', 'void *'])
+  const consume = library.func('ring_buffer__consume', 'int', ['void *'])
+  const free = library.func('ring_buffer__free', 'void', ['void *'])
+  return (mapFd, onRecord) => {
+    let failure: unknown
+    const callback = koffi.register((_context: Address, data: Address, sizeBytes: number) => {
+      try {
+        onRecord(new DataView(koffi.view(data, Number(sizeBytes))))
+      } catch (error) {
+        failure ??= error // nothing may be thrown into C, where the rest of the records would be lost
+      }
+      return 0
+    }, onSample)
+    const ring: Address = create(mapFd, callback, null, null)
+    if (ring === null) {
+      koffi.unregister(callback)
+      throw new Error(`cannot open the ring of events: ${errorName(-koffi.errno())}`)
+    }
+    return {
+      consume() {
+        failure = undefined
+        const result: number = consume(ring)
+        if (failure !== undefined) throw failure
+        return result
+      },
+      close() {
+        free(ring)
+        koffi.unregister(callback)
+      },
+    }
   }
 }
 

@@ -5,110 +5,23 @@ import { type CountingMap, createCountingMap } from './counting-map.ts'
 import { KernelBtf } from './kernel-btf.ts'
 import { numberedReason, readDropReasons, readResetReasons } from './kernel-reasons.ts'
 import { errorName, type Libbpf, loadLibbpf } from './libbpf.ts'
+import { createTracedEvents, eventMaps, type TracedEvents, type TracedEventType } from './traced-events.ts'
+import {
+  lostSlots,
+  type MapName,
+  mapDefinition,
+  mapNames,
+  ownMaps,
+  type ProgramDefinition,
+  type ProgramName,
+  programNames,
+  programs,
+  programsOfOwnMaps,
+  type Told,
+  tellsErrors,
+  tellsTwins,
+} from './traced-maps.ts'
 
-/** An argument that a tracepoint got some time after it came, and what it means not to have it. */
-interface Told {
-  readonly struct: string
-  readonly member: string
-  readonly otherwise: string
-}
-interface ProgramDefinition {
-  readonly tracepoint?: string
-  readonly told?: Told
-}
-
-/** The programs of agent/bpf/netvitals.bpf.c, the tracepoints they hang on, and what else the kernel must tell. */
-const programs = {
-  dropped_packets: {
-    tracepoint: 'kfree_skb',
-    told: {
-      struct: 'trace_event_raw_kfree_skb',
-      member: 'reason',
-      otherwise: 'this kernel does not say why it frees a packet, nor whether it was dropped (Linux 5.17 does)',
-    },
-  },
-  sent_resets: {
-    tracepoint: 'tcp_send_reset',
-    told: {
-      struct: 'trace_event_raw_tcp_send_reset',
-      member: 'reason',
-      otherwise: 'this kernel does not say why it resets, and tells only of some resets (Linux 6.10 does)',
-    },
-  },
-  received_resets: { tracepoint: 'tcp_receive_reset' },
-  retransmitted_segments: { tracepoint: 'tcp_retransmit_skb' },
-  retransmitted_synacks: { tracepoint: 'tcp_retransmit_synack' },
-  state_changes: { tracepoint: 'inet_sock_set_state' },
-  sent_icmp: { tracepoint: 'icmp_send' },
-  tasks: {},
-} as const satisfies Record<string, ProgramDefinition>
-export type ProgramName = keyof typeof programs
-export const programNames = Object.keys(programs) as readonly ProgramName[]
-
-interface MapDefinition {
-  /** All of those that fill it; without one of them its numbers would be wrong. */
-  readonly programs: readonly ProgramName[]
-  /** Counted by the namespace alone: the key is its 8 bytes. */
-  readonly byNamespace?: true
-  readonly told?: Told
-  /** What its numbers do not tell without. */
-  readonly caveat?: Told
-}
-
-const tellsErrors = { struct: 'trace_event_raw_tcp_retransmit_skb', member: 'err' }
-const tellsTwins: Told = {
-  struct: 'net',
-  member: 'net_cookie',
-  otherwise:
-    'of two network namespaces with one inode, one after the other, the second is given what the first counted since the sweep before (Linux 5.12 tells them apart)',
-}
-
-/**
- * The counting maps. Each key begins with u32 inode and u32 low half of the cookie of the network namespace (both 0: could
- * not be told), in native byte order; then, unless `byNamespace`, a u32, of which values are the sums of events.
- */
-const maps = {
-  /**
-   * Key: u32 reason, u8 protocol (index in tracedProtocols), u8 direction (index in tracedDirections), u16 zero.
-   * Values: packets (as many as segments in one not yet segmented), bytes (from the network header on; its headers once).
-   */
-  dropped_packets_total: { programs: ['dropped_packets'] },
-  /** By reason, as resetReasonName tells. */
-  tcp_sent_resets_by_reason_total: { programs: ['sent_resets'] },
-  /** By the state of the socket that was hit (include/net/tcp_states.h). */
-  tcp_received_resets_total: { programs: ['received_resets'] },
-  /** By the kind's index in the program's list, which is retransmitKinds of metrics/labels.ts. */
-  tcp_retransmitted_segments_by_kind_total: {
-    programs: ['retransmitted_segments', 'retransmitted_synacks'],
-    caveat: {
-      ...tellsErrors,
-      otherwise: 'retransmitted segments that this machine itself drops on their way out are of no kind (Linux 6.17 tells)',
-    },
-  },
-  tcp_retransmit_failures_total: {
-    programs: ['retransmitted_segments'],
-    byNamespace: true,
-    told: { ...tellsErrors, otherwise: 'this kernel does not tell of retransmissions that failed (Linux 6.17 does)' },
-  },
-  /** By the outcome's index in the program's list, which is connectOutcomes of metrics/labels.ts. */
-  tcp_connects_total: { programs: ['state_changes'] },
-  /** Values: connects that took up to 2^6, 2^8 … 2^24 µs, and longer; the sum in µs. */
-  tcp_connect_duration_seconds: { programs: ['state_changes'], byNamespace: true },
-  /** Values: the sum in µs; connections. */
-  tcp_rtt_seconds: { programs: ['state_changes'], byNamespace: true },
-  icmp_sent_fragmentation_needed_total: { programs: ['sent_icmp'], byNamespace: true },
-} as const satisfies Record<string, MapDefinition>
-export type MapName = keyof typeof maps
-export const mapNames = Object.keys(maps) as readonly MapName[]
-const mapDefinition = (name: MapName): MapDefinition => maps[name]
-
-/** Maps of the kernel's own that may be full too, and whose numbers are then missing. */
-const ownMaps = { connect_starts: 'tcp_connect_duration_seconds' } as const satisfies Record<string, MapName>
-/** The places of the map `lost`. */
-const lostSlots: readonly string[] = [...mapNames, ...Object.keys(ownMaps)]
-
-export const tracedProtocols = ['other', 'tcp', 'udp', 'icmp'] as const
-export const tracedDirections = ['in', 'out', 'forward'] as const
 export interface TracedTask {
   /** Of the process, in this process's numbering. */
   readonly pid: number
@@ -142,6 +55,10 @@ export interface Tracer {
   reasonName(reason: number): string
   /** The same of a reason to send a reset: 1 → 'no_socket'. */
   resetReasonName(reason: number): string
+  /** Single events, as an option. Undefined: nobody asked for them, or no program runs. */
+  readonly events: Omit<TracedEvents, 'close'> | undefined
+  /** undefined: such events come. Otherwise why not, in words. */
+  missingEvents(type: TracedEventType): string | undefined
   /** Every process and its network namespace, by the program `tasks`. */
   tasks(): readonly TracedTask[]
   /**
@@ -157,6 +74,8 @@ export interface Tracer {
 export interface TracerOptions {
   /** Maps to do without, because something else provides their metrics. */
   readonly off?: readonly MapName[]
+  /** Whether to show single events too. */
+  readonly events?: boolean
   /** Whether to have the program `tasks`. */
   readonly tasks?: boolean
   /** The namespace whose drops are looked up by address; none, unless given. */
@@ -175,9 +94,20 @@ interface Running {
   /** A slot for each of lostSlots. */
   readonly lost: CountingMap
   readonly caveats: ReadonlyMap<MapName, readonly string[]>
+  readonly events: TracedEvents | undefined
 }
 
-export function createTracer({ off = [], tasks: listsTasks = true, host }: TracerOptions = {}): Tracer {
+/** Which program tells of an event. */
+const programOfEvents = {
+  drop: 'dropped_packets',
+  reset_sent: 'sent_resets',
+  reset_received: 'received_resets',
+  retransmit: 'retransmitted_segments',
+  connect: 'state_changes',
+} as const satisfies Record<TracedEventType, ProgramName>
+
+export function createTracer(options: TracerOptions = {}): Tracer {
+  const { off = [], tasks: listsTasks = true, events: showsEvents = false } = options
   let running: Running | undefined
   let missing = new Map<string, string>()
   let dropReasons = new Map<number, string>()
@@ -210,7 +140,7 @@ export function createTracer({ off = [], tasks: listsTasks = true, host }: Trace
       try {
         dropReasons = readDropReasons(btf)
         resetReasons = readResetReasons(btf)
-        running = load(libbpf, btf, missing, host)
+        running = load(libbpf, btf, missing, options)
       } catch (error) {
         missAll((error as Error).message)
       } finally {
@@ -225,6 +155,11 @@ export function createTracer({ off = [], tasks: listsTasks = true, host }: Trace
     take: (map, key) => mapOf(map).take(key),
     reasonName: (reason) => dropReasons.get(reason) ?? numberedReason(reason),
     resetReasonName: (reason) => resetReasons.get(reason) ?? numberedReason(reason),
+
+    get events() {
+      return running?.events
+    },
+    missingEvents: (type) => (showsEvents ? missing.get(programOfEvents[type]) : 'switched off'),
 
     tasks() {
       const { libbpf, object } = demand('tasks')
@@ -273,6 +208,7 @@ export function createTracer({ off = [], tasks: listsTasks = true, host }: Trace
     },
 
     async stop() {
+      running?.events?.close()
       running?.object.close()
       running = undefined
       missing = new Map()
@@ -290,7 +226,7 @@ function load(
   libbpf: Libbpf,
   btf: KernelBtf,
   missing: Map<string, string>,
-  host: TracedNamespace | undefined,
+  { host, events: showsEvents = false }: TracerOptions,
 ): Running | undefined {
   const isTold = ({ struct, member }: Pick<Told, 'struct' | 'member'>): boolean => btf.hasNumber(struct, member)
   for (const name of programNames) {
@@ -314,20 +250,27 @@ function load(
   if (wanted.length === 0) return undefined
   // The allocator that gives BPF memory for one key in any context came with 6.1; before, all of it is taken at once.
   const preallocate = !btf.hasStruct('bpf_mem_alloc')
+  const isNeeded = (users: readonly ProgramName[]): boolean => users.some((program) => wanted.includes(program))
+  const needed = mapNames.filter((name) => isNeeded(mapDefinition(name).programs))
+  const hasEvents = showsEvents && needed.length > 0
   const object = loadBpfObject(libbpf, {
     bytes: readFileSync(objectFile),
     programs: wanted,
     prepare(findMap) {
-      for (const name of mapNames) {
+      const leaveOut = (name: string) => libbpf.setAutocreate(findMap(name), false)
+      for (const name of mapNames) if (!needed.includes(name)) leaveOut(name)
+      for (const [name, users] of Object.entries(programsOfOwnMaps)) if (!isNeeded(users)) leaveOut(name)
+      if (!hasEvents) for (const name of eventMaps) leaveOut(name)
+      for (const name of needed) {
         const keys = mapDefinition(name).byNamespace ? limits.tracerNamespaces : limits.tracerKeys
         libbpf.setMaxEntries(findMap(name), preallocate ? Math.ceil(keys / limits.tracerPreallocatedShare) : keys)
         if (preallocate) libbpf.setMapFlags(findMap(name), 0)
       }
       libbpf.setMaxEntries(findMap('connect_starts'), limits.tracerConnects)
       libbpf.setMaxEntries(findMap('address_owners'), limits.tracerAddresses)
-      const settings = new Uint8Array(12)
-      settings.set(encodeNamespace(host ?? { inode: 0, cookie: 0 }))
-      if (isTold(tellsErrors)) settings.set(new Uint8Array(Uint32Array.of(1).buffer), 8)
+      libbpf.setMaxEntries(findMap('events'), limits.eventRingBytes)
+      const flags = [isTold(tellsErrors), hasEvents].map(Number)
+      const settings = new Uint8Array([...encodeNamespace(host ?? { inode: 0, cookie: 0 }), ...words(flags)])
       const result = libbpf.setInitialValue(findMap('.rodata.settings'), settings, settings.length)
       if (result < 0) throw new Error(`the BPF object has other settings: ${errorName(result)}`)
     },
@@ -335,12 +278,18 @@ function load(
   })
   if (!object) return undefined
   const counting = (name: string) => createCountingMap(libbpf, object.findMap(name), name)
-  return { libbpf, object, maps: new Map(mapNames.map((name) => [name, counting(name)])), lost: counting('lost'), caveats }
+  const counters = new Map(needed.map((name) => [name, counting(name)]))
+  const events = hasEvents ? createTracedEvents(libbpf, object) : undefined
+  return { libbpf, object, maps: counters, lost: counting('lost'), caveats, events }
+}
+
+function words(values: readonly number[]): Uint8Array {
+  return new Uint8Array(Uint32Array.from(values).buffer)
 }
 
 /** struct netns: u32 inode, u32 low half of the cookie. */
 function encodeNamespace({ inode, cookie }: TracedNamespace): Uint8Array {
-  return new Uint8Array(Uint32Array.of(inode, cookie % 0x1_0000_0000).buffer)
+  return words([inode, cookie % 0x1_0000_0000])
 }
 
 /** struct bpf_prog_info in include/uapi/linux/bpf.h. 0 before 5.12, where nothing is skipped. */

@@ -2,8 +2,9 @@ import type http from 'node:http'
 import os from 'node:os'
 import { promisify } from 'node:util'
 import zlib from 'node:zlib'
-import { type FastifyInstance, type FastifyReply, fastify } from 'fastify'
-import type { CheckReport } from '../check.ts'
+import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify'
+import type { CheckReport, Node } from '../check.ts'
+import type { Events } from '../events.ts'
 import type { History } from '../history.ts'
 import { limits } from '../limits.ts'
 import type { Log } from '../log.ts'
@@ -12,6 +13,7 @@ import type { Self } from '../metrics/self.ts'
 import type { Snapshot } from '../metrics/snapshot.ts'
 import type { Sweep } from '../sweep.ts'
 import { acceptsGzip } from './encoding.ts'
+import { createEventStreams, type EventStreamRequest } from './event-stream.ts'
 import { renderPage } from './page.ts'
 import { createScrapers, isScraper, type ZeroWindow } from './scrapers.ts'
 import type { Security } from './security.ts'
@@ -20,7 +22,9 @@ import { isSchemaKnown, schemaHeader } from './socket.ts'
 export interface HttpParts {
   readonly sweep: Pick<Sweep, 'take' | 'latest'>
   readonly history: Pick<History, 'increase'>
+  readonly events: Pick<Events, 'recent' | 'subscribe'>
   readonly self: Pick<Self, 'add' | 'families'>
+  readonly node: Pick<Node, 'name'>
   readonly report: (snapshot: Snapshot) => CheckReport
   readonly zeroWindow: ZeroWindow
   readonly log: Log
@@ -34,8 +38,10 @@ export type CreateServer = (options: http.ServerOptions, listener: http.RequestL
 
 export interface Routes {
   readonly app: FastifyInstance
-  /** From now on not ready, and every answer is the last on its connection. */
+  /** From now on not ready, and every answer is the last on its connection. Those that would go on end. */
   stop(): void
+  /** Single events that were told to nobody, because their reader was slow. */
+  lostEvents(): number
 }
 
 const serverOptions: http.ServerOptions = {
@@ -57,6 +63,7 @@ const open = new Set(['/healthz', '/readyz'])
 
 export function createRoutes(parts: HttpParts, createServer: CreateServer, guard?: Guard): Routes {
   const { sweep, history, self, log, now } = parts
+  const eventStreams = createEventStreams(parts.events, parts.node.name)
   const scraperOf = createScrapers(parts.zeroWindow)
   let stopping = false
   let expositions = 0
@@ -151,6 +158,23 @@ export function createRoutes(parts: HttpParts, createServer: CreateServer, guard
     return parts.report(await sweep.take())
   })
 
+  /** Addresses and ports of every peer are for who owns the node: only its local socket gives them. */
+  if (guard === undefined) app.get('/api/v1/events', (request, reply) => answerEvents(request, reply))
+
+  function answerEvents(request: FastifyRequest, reply: FastifyReply): FastifyReply {
+    if (!isSchemaKnown(request.headers[schemaHeader]))
+      return sendText(reply, 400, 'this agent is of another version; use the netvitals of the same one')
+    const wanted = readEventRequest(request.query as Query)
+    if (wanted === undefined) return sendText(reply, 400, 'last takes a number, follow 0 or 1')
+    reply.type('application/x-ndjson')
+    if (request.method === 'HEAD') return reply.send()
+    const stream = eventStreams.open(wanted)
+    if (stream === undefined)
+      return sendText(reply.header('Retry-After', '1'), 503, `${limits.eventReaders} readers of events are there already`)
+    request.raw.socket.setTimeout(0) // may be quiet for hours, as the network may; a reader that stops reading has its own bound
+    return reply.send(stream)
+  }
+
   app.get('/', async (_request, reply) => {
     const snapshot = await sweep.take()
     const [uptimeSeconds, watchedSeconds] = [os.uptime(), process.uptime()]
@@ -163,8 +187,18 @@ export function createRoutes(parts: HttpParts, createServer: CreateServer, guard
     app,
     stop() {
       stopping = true
+      eventStreams.stop()
     },
+    lostEvents: () => eventStreams.lost(),
   }
+}
+
+type Query = Readonly<Record<string, string | readonly string[]>>
+
+/** `last=20&follow=1`; undefined if it is something else. */
+function readEventRequest({ last = '', follow = '0' }: Query): EventStreamRequest | undefined {
+  if (!/^\d{0,9}$/.test(String(last)) || !/^[01]$/.test(String(follow))) return undefined
+  return { last: last === '' ? Number.POSITIVE_INFINITY : Number(last), follow: follow === '1' }
 }
 
 function sendText(reply: FastifyReply, status: number, text: string): FastifyReply {

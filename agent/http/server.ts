@@ -1,7 +1,7 @@
 import http from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
-import type { ListenAddress } from '../config.ts'
+import type { ListenAddress } from '../config-values.ts'
 import { limits } from '../limits.ts'
 import { createRoutes, type HttpParts } from './routes.ts'
 import type { Security } from './security.ts'
@@ -12,6 +12,8 @@ export interface HttpServer {
   listen(address: ListenAddress): Promise<string>
   /** Answers on a Unix socket too, without TLS and authentication. @throws ListenError */
   listenOnSocket(file: string): Promise<void>
+  /** Single events that were told to nobody, because their reader was slow. */
+  lostEvents(): number
   /** Takes no more connections, and waits a while for the answers under way. */
   stop(): Promise<void>
 }
@@ -34,6 +36,7 @@ export function createHttpServer(parts: HttpParts, security: Security): HttpServ
       await local.app.ready()
       await listenOnSocket(local.app.server, file)
     },
+    lostEvents: () => outer.lostEvents() + local.lostEvents(),
     async stop() {
       for (const { stop, app } of both) {
         stop()

@@ -2,6 +2,7 @@ import fs from 'node:fs'
 import http from 'node:http'
 import net from 'node:net'
 import path from 'node:path'
+import type { Readable } from 'node:stream'
 import { describeSystemError } from '../config-file.ts'
 import { limits } from '../limits.ts'
 
@@ -62,23 +63,15 @@ function isAlive(file: string): Promise<boolean> {
   })
 }
 
-/** The JSON answer of the agent that listens on the socket; undefined if there is none. @throws Error in words if there is one that does not answer well */
-export function askAgent(file: string, url: string): Promise<unknown> {
-  return new Promise((resolve, reject) => {
-    const headers = { [schemaHeader]: String(schemaVersion) }
-    const request = http.get({ socketPath: file, path: url, headers, signal: AbortSignal.timeout(limits.askMs) })
-    request.once('error', (error: NodeJS.ErrnoException) => {
-      if (error.code === 'ENOENT' || error.code === 'ECONNREFUSED') resolve(undefined)
-      else if (error.name === 'AbortError') reject(new Error(`the agent at ${file} does not answer`))
-      else reject(new Error(`the agent at ${file} cannot be asked: ${describeSystemError(error)}`))
-    })
-    request.once('response', (response) => {
-      readAnswer(response, file).then(resolve, reject)
-    })
-  })
+/** Why an agent cannot be asked, or how it does not answer well, in words. */
+export class AgentError extends Error {
+  override readonly name = 'AgentError'
 }
 
-async function readAnswer(response: http.IncomingMessage, file: string): Promise<unknown> {
+/** The JSON answer of the agent that listens on the socket; undefined if there is none. @throws AgentError if there is one that does not answer well */
+export async function askAgent(file: string, url: string): Promise<unknown> {
+  const response = await ask(file, url, AbortSignal.timeout(limits.askMs))
+  if (response === undefined) return undefined
   let text = ''
   let answer: unknown
   try {
@@ -88,10 +81,56 @@ async function readAnswer(response: http.IncomingMessage, file: string): Promise
     }
     answer = response.statusCode === 200 ? JSON.parse(text) : undefined
   } catch (error) {
-    throw new Error(`the agent at ${file} does not answer well: ${(error as Error).message}`)
+    throw new AgentError(`the agent at ${file} does not answer well: ${(error as Error).message}`)
   }
-  if (response.statusCode !== 200) throw new Error(`the agent at ${file} says: ${text.trim().slice(0, 200)}`)
+  if (response.statusCode !== 200) throw new AgentError(`the agent at ${file} says: ${text.trim().slice(0, 200)}`)
   if ((answer as { schemaVersion?: unknown } | null)?.schemaVersion !== schemaVersion)
-    throw new Error(`the agent at ${file} is of another version; use the netvitals of the same one`)
+    throw new AgentError(`the agent at ${file} is of another version; use the netvitals of the same one`)
   return answer
+}
+
+/** The lines of the agent's answer as they come, until it ends them or `signal` does. The agent is held back while a line is worked on. @throws AgentError */
+export async function* followAgent(file: string, url: string, signal: AbortSignal): AsyncGenerator<string, void, undefined> {
+  try {
+    const response = await ask(file, url, signal)
+    if (response === undefined) throw new AgentError(`there is no agent at ${file} any more`)
+    if (response.statusCode !== 200) throw new AgentError(`the agent at ${file} says: ${await readStart(response)}`)
+    yield* linesOf(response, `the agent at ${file}`)
+  } catch (error) {
+    if (!signal.aborted) throw error
+  }
+}
+
+/** Without their newlines. @throws AgentError if one is too long, or the stream breaks off */
+export async function* linesOf(stream: Readable, who: string): AsyncGenerator<string, void, undefined> {
+  let rest = ''
+  try {
+    for await (const chunk of stream.setEncoding('utf8')) {
+      const lines = `${rest}${chunk}`.split('\n')
+      rest = lines.pop() ?? ''
+      if (rest.length > limits.askLineBytes) throw new Error('a line is too long')
+      yield* lines
+    }
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException
+    throw new AgentError(code === 'ECONNRESET' ? `${who} is gone` : `${who} does not answer well: ${message}`)
+  }
+}
+
+async function readStart(response: http.IncomingMessage): Promise<string> {
+  for await (const chunk of response.setEncoding('utf8')) return String(chunk).trim().slice(0, 200)
+  return `status ${response.statusCode}`
+}
+
+/** Undefined: nobody listens on the socket. @throws AgentError */
+function ask(file: string, url: string, signal: AbortSignal): Promise<http.IncomingMessage | undefined> {
+  return new Promise((resolve, reject) => {
+    const headers = { [schemaHeader]: String(schemaVersion) }
+    const request = http.get({ socketPath: file, path: url, headers, signal }, resolve)
+    request.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code === 'ENOENT' || error.code === 'ECONNREFUSED') resolve(undefined)
+      else if (error.name === 'AbortError') reject(new AgentError(`the agent at ${file} does not answer`))
+      else reject(new AgentError(`the agent at ${file} cannot be asked: ${describeSystemError(error)}`))
+    })
+  })
 }

@@ -1,4 +1,4 @@
-import { countLabelValues, type LabelName, lossKinds, retransmitKinds } from './labels.ts'
+import { countLabelValues, eventTypes, type LabelName, lossKinds, retransmitKinds } from './labels.ts'
 
 export interface MetricDefinition {
   readonly type: 'counter' | 'gauge' | 'histogram' | 'summary'
@@ -20,6 +20,10 @@ export interface MetricDefinition {
   readonly combine?: 'max'
   /** Kept for 15 minutes for findings. */
   readonly history?: true
+  /** Of a histogram that is not of durations: inclusive upper bounds. */
+  readonly bounds?: readonly number[]
+  /** Instead of what follows from the labels. */
+  readonly seriesMax?: number
   readonly help: string
   /** Kernel file and field, netlink message or tracepoint. For proc-snmp: the fields that are added. */
   readonly origin: string
@@ -1126,6 +1130,96 @@ export const catalogue = {
     origin: 'RTM_GETNEIGHTBL ndts_res_failed; /proc/net/stat/arp_cache res_failed',
   },
 
+  // Single events
+  netvitals_events_shown_total: {
+    type: 'counter',
+    scope: 'node',
+    birth: 'subject',
+    source: 'trace-events',
+    labels: ['kind'],
+    only: { kind: eventTypes },
+    help: 'Single events given out to `observe`; of drops packets, of retransmissions segments.',
+    origin: 'ring buffer of the tracer',
+  },
+  netvitals_events_not_shown_total: {
+    type: 'counter',
+    scope: 'node',
+    birth: 'subject',
+    source: 'trace-events',
+    labels: ['kind'],
+    only: { kind: eventTypes },
+    help: 'Single events beyond what the kernel gives out in a second; with those shown all there were.',
+    origin: 'the tracer, in the kernel',
+  },
+
+  // Tools of the user
+  netvitals_tool_running: {
+    type: 'gauge',
+    scope: 'node',
+    birth: 'subject',
+    source: 'tool-health',
+    labels: ['tool'],
+    help: '1 while the tool runs or its file can be read.',
+    origin: 'the agent',
+  },
+  netvitals_tool_starts_total: {
+    type: 'counter',
+    scope: 'node',
+    birth: 'subject',
+    source: 'tool-health',
+    labels: ['tool'],
+    help: 'Starts of the tool; more than 1: it ended by itself.',
+    origin: 'the agent',
+  },
+  netvitals_tool_lines_total: {
+    type: 'counter',
+    scope: 'node',
+    birth: 'subject',
+    source: 'tool-health',
+    labels: ['tool'],
+    help: 'Lines the tool has printed.',
+    origin: 'the agent',
+  },
+  netvitals_tool_rows_total: {
+    type: 'counter',
+    scope: 'node',
+    birth: 'subject',
+    source: 'tool-health',
+    labels: ['format'],
+    help: 'Rows read of each format, whatever they tell.',
+    origin: 'the agent',
+  },
+  netvitals_tool_last_line_timestamp_seconds: {
+    type: 'gauge',
+    unit: 'seconds',
+    scope: 'node',
+    birth: 'subject',
+    source: 'tool-health',
+    labels: ['tool'],
+    help: 'When the tool last printed a line, since the epoch.',
+    origin: 'the agent',
+  },
+  netvitals_child_cpu_seconds_total: {
+    type: 'counter',
+    unit: 'seconds',
+    scope: 'node',
+    birth: 'subject',
+    source: 'tool-health',
+    labels: ['child'],
+    help: 'CPU time of a process the agent has started, over all its starts.',
+    origin: '/proc/<pid>/stat utime + stime + cutime + cstime',
+  },
+  netvitals_child_resident_memory_bytes: {
+    type: 'gauge',
+    unit: 'bytes',
+    scope: 'node',
+    birth: 'subject',
+    source: 'tool-health',
+    labels: ['child'],
+    help: 'Resident memory of a process the agent has started; 0 while it does not run.',
+    origin: '/proc/<pid>/stat rss',
+  },
+
   // The agent's own
   netvitals_build_info: {
     type: 'gauge',
@@ -1333,7 +1427,8 @@ export function definitionOf(name: MetricName): MetricDefinition {
 }
 
 /** The most series a metric may have for one row (scope pod) or in all (scope node). */
-export function countSeriesMax({ labels, only, most, follows }: MetricDefinition): number {
+export function countSeriesMax({ labels, only, most, follows, seriesMax }: MetricDefinition): number {
+  if (seriesMax !== undefined) return seriesMax
   return labels
     .filter((label) => label !== follows)
     .reduce((product, label) => product * (only?.[label]?.length ?? most?.[label] ?? countLabelValues(label)), 1)

@@ -22,3 +22,10 @@ export function escapeLabelValue(value: string): string {
 export function formatLabels(names: readonly string[], values: readonly string[]): string {
   return names.map((name, i) => `${name}="${escapeLabelValue(values[i] ?? '')}"`).join(',')
 }
+
+/** The other way round, of what formatLabels made. */
+export function parseLabels(text: string): Readonly<Record<string, string>> {
+  const pairs = text.matchAll(/(\w+)="((?:[^"\\]|\\.)*)"/g)
+  const plainOf = (value: string): string => value.replaceAll(/\\(.)/g, (_, character) => (character === 'n' ? '\n' : character))
+  return Object.fromEntries([...pairs].map(([, name = '', value = '']) => [name, plainOf(value)]))
+}

@@ -36,7 +36,7 @@ export const tcpStateByNumber: readonly ((typeof tcpStates)[number] | undefined)
   'syn_recv',
 ]
 
-export const retransmitKinds = ['fast', 'timeout', 'probe', 'syn', 'synack'] as const
+export const retransmitKinds = ['fast', 'timeout', 'probe', 'syn', 'synack', 'data'] as const
 
 export const connectOutcomes = [
   'connected',
@@ -49,8 +49,15 @@ export const connectOutcomes = [
   'other',
 ] as const
 
-export const lossKinds = ['map_full', 'recursion', 'destinations_full'] as const
+/** What single events are of; also those of `observe`. */
+export const eventTypes = ['drop', 'reset_sent', 'reset_received', 'retransmit', 'connect'] as const
+export type EventType = (typeof eventTypes)[number]
+
+export const lossKinds = ['map_full', 'recursion', 'destinations_full', 'long_line', 'tool', 'slow_client'] as const
 export type LossKind = (typeof lossKinds)[number]
+
+/** What tools and scripts of the user tell. */
+export const toolNames = ['retransmits', 'drops', 'connects', 'scripts'] as const
 
 /** Every label once. Never an address, an ephemeral port, a process, a user or a raw message. */
 export const labels = {
@@ -66,14 +73,17 @@ export const labels = {
   port: { max: 65, help: 'local port of a listener; `other` beyond the limit' },
   source: { max: 32, help: 'source of the agent, named as its file' },
   kind: {
-    values: [...lossKinds, ...retransmitKinds],
-    help: 'what was lost: `map_full` event whose key did not fit, `recursion` event inside an event, `destinations_full` socket whose destination did not fit. What made TCP retransmit: `fast` duplicate or selective acknowledgements, `timeout` the retransmission timer (all that is sent again in the loss state), `probe` a tail loss probe, `syn` and `synack` no answer in the handshake',
+    values: [...lossKinds, ...retransmitKinds, ...eventTypes],
+    help: 'what was lost: `map_full` event whose key did not fit, `recursion` event inside an event, `destinations_full` socket whose destination did not fit, `long_line` line of a tool too long or cut, `tool` event the tool itself says it lost, `slow_client` single event that a reader was too slow for. What made TCP retransmit: `fast` duplicate or selective acknowledgements, `timeout` the retransmission timer (all that is sent again in the loss state), `probe` a tail loss probe, `syn` and `synack` no answer in the handshake, `data` what a tool does not tell apart. Of single events: `drop`, `reset_sent`, `reset_received`, `retransmit`, and `connect` one that failed',
   },
   outcome: {
     values: connectOutcomes,
     help: 'how a TCP connect ended: `connected`; `refused` by a reset or ICMP port unreachable; `timed_out`; `unreachable` by ICMP or because no neighbour answered; `reset` after both ends had called; `no_port` no local port was free, and no SYN was sent; `abandoned` by the application while it waited; `other`',
   },
   code: { max: 16, help: 'HTTP status code' },
+  tool: { values: toolNames, help: 'what the tool tells' },
+  format: { max: 20, help: 'project and tool whose table the rows are of' },
+  child: { values: toolNames, help: 'what the process is for' },
   version: { max: 1, help: 'version of netvitals' },
   runtime: { max: 1, help: 'version of Node.js' },
   kernel: { max: 1, help: 'kernel release' },

@@ -8,6 +8,8 @@ const groups: readonly (readonly [title: string, prefix: RegExp])[] = [
   ['Connection tracking', /^netvitals_conntrack/],
   ['UDP, IP, ICMP, traffic', /^netvitals_(udp|ip|icmp|sockets_used|received|transmitted)/],
   ['Neighbour tables', /^netvitals_neighbour/],
+  ['Single events', /^netvitals_events/],
+  ['Tools of the user', /^netvitals_(tool|child)/],
   ["The agent's own", /./],
 ]
 

@@ -56,7 +56,8 @@ function renderBuckets(
     cumulative += count
     text += `${name}_bucket{le="${i < bounds.length ? formatNumber(bounds[i] ?? 0) : '+Inf'}"${rest}} ${cumulative}\n`
   })
-  return `${text}${name}_sum${withBraces(labels)} ${formatNumber(value.sum)}\n${name}_count${withBraces(labels)} ${cumulative}\n`
+  const sum = Number.isNaN(value.sum) ? '' : `${name}_sum${withBraces(labels)} ${formatNumber(value.sum)}\n`
+  return `${text}${sum}${name}_count${withBraces(labels)} ${cumulative}\n`
 }
 
 function renderValue(name: string, labels: string, value: SeriesValue, bounds: readonly number[]): string {
@@ -80,7 +81,7 @@ export function renderExposition(
 ): string {
   const parts: string[] = []
   for (const { name, definition, series } of families) {
-    const { type, unit } = definition
+    const { type, unit, bounds = histogramBoundsSeconds } = definition
     const familyName = format === 'openmetrics' && type === 'counter' ? name.replace(/_total$/, '') : name
     parts.push(
       `# HELP ${familyName} ${format === 'openmetrics' ? escapeLabelValue(definition.help) : escapeHelp(definition.help)}\n# TYPE ${familyName} ${type}\n`,
@@ -90,7 +91,7 @@ export function renderExposition(
     const bornFromZeroMatters = type !== 'gauge'
     for (const one of series) {
       const value = bornFromZeroMatters && one.bornFromZero && isShownAsZero(one) ? zeroOf(one.value) : one.value
-      parts.push(renderValue(name, one.labels, value, histogramBoundsSeconds))
+      parts.push(renderValue(name, one.labels, value, bounds))
     }
   }
   if (format === 'openmetrics') parts.push('# EOF\n')

@@ -6,7 +6,7 @@ import type { Host } from '../host/host.ts'
 import type { NetworkNamespace } from '../host/namespaces.ts'
 import { loadSockets, SOCK_DGRAM, SocketError, type Sockets } from '../host/sockets.ts'
 import { addToHost, createThrowAwayNamespace, type ThrowAwayNamespace } from '../host/throw-away-namespace.ts'
-import { mapNames } from '../host/tracer.ts'
+import { mapNames } from '../host/traced-maps.ts'
 import { limits } from '../limits.ts'
 import { definitionOf, type MetricName } from '../metrics/catalogue.ts'
 import type { Sink, Source } from '../sources/source.ts'
@@ -145,7 +145,7 @@ async function proveWith(
   const stages = scenes.map(({ namespace, kernel }) => createStage({ sockets, namespace, ends, kernel }))
   const ended = new AbortController()
   try {
-    for (const source of sources) await source.start?.(ended.signal)
+    for (const source of sources) await source.start?.(ended.signal, { event() {}, notShown() {} })
     let done = 0
     onProgress(done, faults.length)
     await Promise.all(
@@ -233,6 +233,8 @@ async function collect(scenes: readonly Scene[], sources: readonly Source[]): Pr
       skip: ({ netns }, reason) => {
         if (of.has(netns)) fail(reason instanceof Error ? reason.message : reason)
       },
+      unresolved: () => undefined,
+      unreadable: () => undefined,
       caveat: () => undefined,
       lost: (_, total) => {
         lostEvents += total

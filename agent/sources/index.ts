@@ -1,6 +1,8 @@
 import type { Host } from '../host/host.ts'
-import { type MapName, mapNames } from '../host/tracer.ts'
+import type { ToolSignal } from '../host/tools.ts'
+import { type MapName, mapNames } from '../host/traced-maps.ts'
 import { catalogue, type MetricName } from '../metrics/catalogue.ts'
+import { createBpftraceScripts, type UserScript } from './bpftrace-scripts.ts'
 import { createNetlinkConntrack } from './netlink-conntrack.ts'
 import { createNetlinkDevices } from './netlink-devices.ts'
 import { createNetlinkNeighbours } from './netlink-neighbours.ts'
@@ -10,20 +12,23 @@ import { createProcSnmp } from './proc-snmp.ts'
 import { createProcSockstat } from './proc-sockstat.ts'
 import { createProcSoftnet } from './proc-softnet.ts'
 import type { Source } from './source.ts'
+import { createToolHealth } from './tool-health.ts'
 import { createTraceConnects } from './trace-connects.ts'
 import { createTraceDrops } from './trace-drops.ts'
+import { createTraceEvents } from './trace-events.ts'
 import { createTraceIcmp } from './trace-icmp.ts'
 import { createTraceResets } from './trace-resets.ts'
 import { createTraceRetransmits } from './trace-retransmits.ts'
 
 /** The sources there are, in the order people read them. */
-export function createSources(host: Host): readonly Source[] {
+export function createSources(host: Host, scripts: readonly UserScript[] = []): readonly Source[] {
   return [
     createTraceDrops(host),
     createTraceResets(host),
     createTraceRetransmits(host),
     createTraceConnects(host),
     createTraceIcmp(host),
+    createTraceEvents(host),
     createNetlinkSockets(host),
     createProcSnmp(host),
     createProcSockstat(host),
@@ -32,7 +37,16 @@ export function createSources(host: Host): readonly Source[] {
     createNetlinkQdisc(host),
     createNetlinkNeighbours(host),
     createProcSoftnet(host),
+    ...(scripts.length > 0 ? [createBpftraceScripts(host, scripts)] : []),
+    ...(host.tools.all().length + scripts.length > 0 ? [createToolHealth(host)] : []),
   ]
+}
+
+/** What a tool tells instead of the tracer. */
+export const sourcesOfTools: Readonly<Record<ToolSignal, string>> = {
+  retransmits: 'trace-retransmits',
+  drops: 'trace-drops',
+  connects: 'trace-connects',
 }
 
 /** The tracer's maps that these sources read: a map bears its metric's name without the prefix. */

@@ -1,6 +1,7 @@
+import type { ParseError } from '../../parsers/text.ts'
 import type { NetworkNamespace } from '../host/namespaces.ts'
 import type { Catalogue, MetricName } from '../metrics/catalogue.ts'
-import type { LabelName, LabelValue, LossKind } from '../metrics/labels.ts'
+import type { EventType, LabelName, LabelValue, LossKind } from '../metrics/labels.ts'
 
 /** What a value is about, in the kernel's own terms. Sources never see Kubernetes. */
 export type Subject =
@@ -68,10 +69,64 @@ export interface Sink<M extends MetricName> {
   absent(metric: M, reason: string): void
   /** One subject could not be read this time: counted, what was emitted for it is discarded, the others intact, its last values held. */
   skip(of: Subject, reason: string | Error): void
+  /** Something was told of one that nobody knows: it is counted as such. */
+  unresolved(of: Subject): void
+  /** So many lines more that could not be read, and the last of them; the others were. */
+  unreadable(lines: number, last: ParseError): void
   /** What the numbers of this source do not tell on this kernel, in a sentence; `check` says it. */
   caveat(text: string): void
   /** What a stage could not keep, as a total since the agent's start. */
   lost(kind: LossKind, total: number): void
+}
+
+/** One end as the kernel tells it. */
+export interface EventEndReport {
+  /** It is the one the event is about; the other end may be anywhere. */
+  readonly isSubject: boolean
+  /** 10.0.0.1 or 2001:db8::1 */
+  readonly address: string | undefined
+  /** Undefined for protocols without ports. */
+  readonly port: number | undefined
+}
+
+/** A single event in the kernel's own terms. Of a drop `source` and `destination` are the packet's; otherwise the source is who sent the reset, the segment or the SYN. */
+export interface EventReport {
+  readonly type: EventType
+  /** Whose namespace. */
+  readonly of: Subject
+  /** Wall clock, milliseconds with a fraction. */
+  readonly timeMs: number
+  readonly source: EventEndReport
+  readonly destination: EventEndReport
+  readonly family: 'ipv4' | 'ipv6' | 'other'
+  readonly protocol: 'tcp' | 'udp' | 'icmp' | 'other'
+  /** Of a drop, relative to its namespace. */
+  readonly direction?: 'in' | 'out' | 'forward'
+  /** Of a drop and of a sent reset: the kernel's name for why. */
+  readonly reason?: string
+  /** Of a drop: what kind the reason is. */
+  readonly category?: string
+  /** Of a drop without a reason: where in the kernel, such as `tcp_v4_rcv+0x9c7`. */
+  readonly function?: string
+  /** Of a dropped TCP packet: SYN, ACK … */
+  readonly flags?: readonly string[]
+  /** Of the socket, of the other types: the TCP state, in lower case. */
+  readonly state?: string
+  /** Of a retransmission: what made TCP send again. */
+  readonly kind?: string
+  /** Of a connect: how it failed. */
+  readonly outcome?: string
+  /** Of a drop, where more than one: packets of a GSO packet. Of a retransmission: segments. */
+  readonly packets?: number
+  /** Of a drop: from the network header on. */
+  readonly bytes?: number
+}
+
+/** The way out for what is not a number. */
+export interface Out {
+  event(report: EventReport): void
+  /** So many more events of the type there were, and are not shown. */
+  notShown(of: EventType, count: number, timeMs: number): void
 }
 
 export type Need =
@@ -79,6 +134,7 @@ export type Need =
   | { readonly tracepoint: string }
   | { readonly capability: string }
   | { readonly library: string }
+  | { readonly program: string }
   | { readonly kernel: string }
 
 /** Joins one reader with one parser. `collect` either emits every current value once, or throws: then the source failed this sweep and nothing it emitted is kept. */
@@ -90,7 +146,7 @@ export interface Source<M extends MetricName = MetricName> {
   /** What it reads best with; printed by `netvitals check`, listed in docs/reference.md. */
   readonly needs: readonly Need[]
   /** Takes long-lived things, such as a tracer. */
-  start?(signal: AbortSignal): Promise<void>
+  start?(signal: AbortSignal, out: Out): Promise<void>
   collect(sink: Sink<M>, signal: AbortSignal): Promise<void>
   stop?(): Promise<void>
 }

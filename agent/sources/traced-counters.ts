@@ -1,6 +1,6 @@
 import type { Host } from '../host/host.ts'
 import type { NetworkNamespace } from '../host/namespaces.ts'
-import type { MapName } from '../host/tracer.ts'
+import type { MapName } from '../host/traced-maps.ts'
 import { isTurnOver, nextTurn } from '../host/turn.ts'
 import { limits } from '../limits.ts'
 import type { MetricName } from '../metrics/catalogue.ts'

@@ -2,7 +2,7 @@ import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
-import { type Config, readConfig, readVersion } from '../../agent/config.ts'
+import { type Config, commands, readConfig, readVersion } from '../../agent/config.ts'
 import { ConfigError } from '../../agent/config-file.ts'
 
 const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'netvitals-config-'))
@@ -30,6 +30,11 @@ function complaint(argv: string[], environment: Record<string, string> = {}): st
   throw new Error('no complaint')
 }
 
+const filters = [
+  ...['type', 'pod', 'from-pod', 'to-pod', 'namespace', 'ip', 'from-ip', 'to-ip', 'port', 'protocol'],
+  ...['reason', 'category', 'kind', 'outcome'],
+]
+
 describe('defaults', () => {
   it('serve on this machine only', () => {
     expect(read()).toEqual({
@@ -39,12 +44,28 @@ describe('defaults', () => {
       'web.socket': '/run/netvitals/agent.sock',
       'web.new-series-zero-seconds': 'auto',
       'sources.off': [],
+      'tools.retransmits.command': [],
+      'tools.retransmits.file': '',
+      'tools.drops.command': [],
+      'tools.drops.file': '',
+      'tools.connects.command': [],
+      'tools.connects.file': '',
+      scripts: [],
+      interval: 15,
+      for: Number.POSITIVE_INFINITY,
+      'replay.output': 'metrics',
+      files: [],
       'log.level': 'info',
       'config.file': '',
       root: '/',
       format: 'text',
       output: 'text',
       require: [],
+      'observe.output': 'compact',
+      follow: false,
+      last: 'auto',
+      since: Number.NEGATIVE_INFINITY,
+      ...Object.fromEntries(filters.map((name) => [name, { only: [], not: [] }])),
       terminal: { colour: true, unicode: false },
     })
   })
@@ -53,6 +74,8 @@ describe('defaults', () => {
     const config = read()
     expect(Object.isFrozen(config)).toBe(true)
     for (const value of Object.values(config)) expect(Object.isFrozen(value)).toBe(true)
+    const { only, not } = read(['observe', '--port', '1', '--not', '--port', '2']).port
+    expect([Object.isFrozen(only), Object.isFrozen(not)]).toEqual([true, true])
   })
 
   it('log less when a command runs once', () => {
@@ -142,7 +165,7 @@ describe('commands', () => {
   })
 
   it.each<[string[], string]>([
-    [['swep'], '"swep" is no command; there are serve, sweep, check, prove'],
+    [['swep'], '"swep" is no command; there are serve, sweep, check, prove, observe, record, replay'],
     [['check', 'now'], '"now" is one argument too many; see netvitals check --help'],
     [['--root', '/saved'], '--root is a flag of sweep, check, not of serve; see netvitals --help'],
     [['check', '--web.listen-adress=:1'], '--web.listen-adress is no flag; see netvitals check --help'],
@@ -154,6 +177,94 @@ describe('commands', () => {
     [['sweep', '--root='], '--root: expected a directory; it is ""'],
   ])('%j', (argv, message) => {
     expect(complaint(argv)).toBe(message)
+  })
+})
+
+describe('the flags of observe', () => {
+  it('may have no value, or be one letter', () => {
+    expect(read(['observe', '-f'])).toMatchObject({ follow: true, 'observe.output': 'compact', output: 'text' })
+    expect(read(['observe', '--follow', '-o', 'table'])).toMatchObject({ follow: true, 'observe.output': 'table' })
+    expect(read(['observe', '-fo', 'json'])).toMatchObject({ follow: true, 'observe.output': 'json' })
+    expect(read(['check', '-o', 'json'])).toMatchObject({ 'observe.output': 'compact', output: 'json' })
+  })
+
+  it('that filter may be repeated, and negated one by one', () => {
+    const config = read(['observe', '-t', 'drop', '--not', '--port', '22,80-90', '--type', 'reset', '--port', '443'])
+    expect(config.type).toEqual({ only: ['drop', 'reset_sent', 'reset_received'], not: [] })
+    expect(config.port).toEqual({
+      only: [{ first: 443, last: 443 }],
+      not: [
+        { first: 22, last: 22 },
+        { first: 80, last: 90 },
+      ],
+    })
+    expect(read(['--not', '--protocol', 'UDP, icmp', 'observe']).protocol).toEqual({ only: [], not: ['udp', 'icmp'] })
+  })
+
+  it('say how much', () => {
+    expect(read(['observe', '--last', '0']).last).toBe(0)
+    expect(read(['observe', '--last', '50']).last).toBe(50)
+    expect(read(['observe', '--since', '2026-11-26T18:20:01.5Z']).since).toBe(Date.UTC(2026, 10, 26, 18, 20, 1, 500))
+    expect(read(['observe', '--since', '2026-11-26T18:20']).since).toBe(new Date(2026, 10, 26, 18, 20).getTime())
+    expect(read(['observe', '--since', '2026-11-26']).since).toBe(new Date(2026, 10, 26).getTime())
+    for (const [text, seconds] of [
+      ['30s', 30],
+      ['5m', 300],
+      ['2h', 7200],
+      ['1d', 86_400],
+    ] as const)
+      expect(Math.abs(Date.now() - seconds * 1000 - read(['observe', '--since', text]).since)).toBeLessThan(1000)
+  })
+
+  it.each<[string[], string]>([
+    [['-t', 'dropp'], '-t: expected drop, reset_sent, reset_received, retransmit, connect, or reset for both kinds, with commas'],
+    [['--type='], '--type: expected drop'],
+    [['--type', 'drop,,connect'], '--type: expected drop'],
+    [['--pod', 'a/b/c'], '--pod: expected POD, NAMESPACE/POD, NAMESPACE/, @netns/NAME, or host'],
+    [['--pod', '/a'], '--pod: expected POD'],
+    [['--pod', '/'], '--pod: expected POD'],
+    [['--pod', 'a b'], '--pod: expected POD'],
+    [['--to-pod', ','], '--to-pod: expected POD'],
+    [['-n', 'shop/'], '-n: expected namespaces, or @netns for named network namespaces'],
+    [['--ip', '10.0.0.0/33'], '--ip: expected addresses or networks, such as 10.0.0.7 or 2001:db8::/32'],
+    [['--ip', '10.0.0'], '--ip: expected addresses'],
+    [['--ip', '10.0.0.1/'], '--ip: expected addresses'],
+    [['--ip', '10.0.0.1/8/8'], '--ip: expected addresses'],
+    [['--ip', '2001:db8::/129'], '--ip: expected addresses'],
+    [['--ip', 'fe80::1%eth0'], '--ip: expected addresses'],
+    [['--from-ip', 'shop'], '--from-ip: expected addresses'],
+    [['--port', '65536'], '--port: expected ports or ranges, such as 80,443,30000-32767; it is "65536"'],
+    [['--port', '90-80'], '--port: expected ports'],
+    [['--port', 'http'], '--port: expected ports'],
+    [['--protocol', 'sctp'], '--protocol: expected tcp, udp, icmp, other, with commas between them; it is "sctp"'],
+    [['--reason', 'a-b'], "--reason: expected the kernel's names, such as netfilter_drop or tcp_*"],
+    [['--category', 'none'], '--category: expected netfilter, no_socket, '],
+    [['--kind', 'drop'], '--kind: expected fast, timeout, probe, syn, synack'],
+    [['--outcome', 'connected'], '--outcome: expected refused, timed_out, '],
+    [['--last', 'x'], '--last: expected auto, or a number such as 50; it is "x"'],
+    [['--last', '-5'], '--last needs a value: --last NUMBER'],
+    [['--since', 'yesterday'], '--since: expected how long ago, such as 30s, 5m, 2h or 1d, or a time, such as 2026-11-26'],
+    [['--since', '2026-13-01'], '--since: expected'],
+    [['-o', 'xml'], '-o: expected compact, table or json; it is "xml"'],
+    [['--follow=yes'], '--follow takes no value'],
+    [['-f', '-f'], '-f is given twice; give it once'],
+    [['--not'], '--not stands before a filter, such as --not --port 22; see netvitals observe --help'],
+    [['--not', '-f'], '--not stands before a filter'],
+    [['--not', '--not', '--port', '22'], '--not stands before a filter'],
+    [['--not=x', '--port', '22'], '--not stands before a filter'],
+    [['--port', '22', '--not'], '--not stands before a filter'],
+    [['--not', '--ports', '22'], '--ports is no flag; see netvitals observe --help'],
+    [['--root', '/'], '--root is a flag of sweep, check, not of observe; see netvitals observe --help'],
+  ])('%j: %s', (argv, message) => {
+    const said = complaint(['observe', ...argv])
+    expect(said.slice(0, message.length)).toBe(message)
+  })
+
+  it('are of observe alone', () => {
+    expect(complaint(['check', '--pod', 'x'])).toBe('--pod is a flag of observe, not of check; see netvitals check --help')
+    expect(complaint(['-o', 'json'])).toMatch(/^-o is a flag of .*\bobserve, not of serve; see netvitals --help$/)
+    expect(complaint(['serve', '--not', '--pod', 'x'])).toContain('--pod is a flag of observe')
+    expect(complaint([], { NETVITALS_POD: 'x' })).toContain('NETVITALS_POD is no variable')
   })
 })
 
@@ -206,7 +317,7 @@ describe('the file', () => {
 describe('variables', () => {
   it('that do not exist are errors, for they would silently do nothing', () => {
     expect(complaint([], { NETVITALS_WEB_LISTEN_ADRESS: ':1' })).toBe(
-      'NETVITALS_WEB_LISTEN_ADRESS is no variable of netvitals; there are NETVITALS_WEB_LISTEN_ADDRESS, NETVITALS_WEB_CONFIG_FILE, NETVITALS_WEB_SOCKET, NETVITALS_WEB_NEW_SERIES_ZERO_SECONDS, NETVITALS_SOURCES_OFF, NETVITALS_LOG_LEVEL, NETVITALS_CONFIG_FILE',
+      'NETVITALS_WEB_LISTEN_ADRESS is no variable of netvitals; there are NETVITALS_WEB_LISTEN_ADDRESS, NETVITALS_WEB_CONFIG_FILE, NETVITALS_WEB_SOCKET, NETVITALS_WEB_NEW_SERIES_ZERO_SECONDS, NETVITALS_SOURCES_OFF, NETVITALS_TOOLS_RETRANSMITS_COMMAND, NETVITALS_TOOLS_RETRANSMITS_FILE, NETVITALS_TOOLS_DROPS_COMMAND, NETVITALS_TOOLS_DROPS_FILE, NETVITALS_TOOLS_CONNECTS_COMMAND, NETVITALS_TOOLS_CONNECTS_FILE, NETVITALS_LOG_LEVEL, NETVITALS_CONFIG_FILE',
     )
   })
 
@@ -237,7 +348,7 @@ describe('--help', () => {
 
   it('shows every flag of the command with its variable and default, within the width of a terminal', () => {
     const text = print('--help')
-    for (const command of ['serve', 'sweep', 'check', 'prove']) expect(text).toContain(`\n  ${command}`)
+    for (const command of Object.keys(commands)) expect(text).toContain(`\n  ${command}`)
     expect(text).toContain('--web.listen-address HOST:PORT')
     expect(text).toContain('(default 127.0.0.1:10477, variable NETVITALS_WEB_LISTEN_ADDRESS)')
     expect(text).not.toContain('--require')
@@ -252,8 +363,19 @@ describe('--help', () => {
     expect(text).not.toContain('--web.listen-address')
   })
 
+  it('of observe has its filters apart, with --not before them', () => {
+    const text = print('observe', '--help')
+    const [before = '', after = ''] = text.split('\nFilters. ')
+    expect(before).toContain('\n  -f, --follow\n')
+    expect(before).toContain('\n  -o, --output FORMAT\n')
+    expect(after).toContain('\n  --not\n')
+    for (const name of filters) expect(after).toMatch(new RegExp(`^ {2}(-\\w, )?--${name} [A-Z]+$`, 'm'))
+    for (const line of text.split('\n')) expect(line.length).toBeLessThanOrEqual(100)
+    expect(print('check', '--help')).not.toContain('--not')
+  })
+
   it('names only flags that are understood', () => {
-    for (const command of ['serve', 'sweep', 'check', 'prove'])
+    for (const command of Object.keys(commands))
       for (const [, flag] of print(command, '--help').matchAll(/^ {2}(?:-\w, )?(--[\w.-]+) [A-Z]/gm))
         expect(complaint([command, flag!])).toContain('needs a value')
   })

@@ -4,7 +4,7 @@
 // namespace for each turn begins without TIME_WAIT. connections.mjs ROUNDS
 import { execFileSync } from 'node:child_process'
 import path from 'node:path'
-import { mapNames } from '../../dist/agent/host/tracer.js'
+import { mapNames } from '../../dist/agent/host/traced-maps.js'
 import { bpftraceWith, compareObservers, countIn, hasBpftrace, netvitalsWith, nobody, printKernelClock } from './observers.mjs'
 import { withNamespace } from './process.mjs'
 

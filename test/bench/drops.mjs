@@ -2,7 +2,7 @@
 // rule in raw PREROUTING; the time of the sender, on one CPU and before ordinary processes, per packet. drops.mjs ROUNDS
 import { execFileSync } from 'node:child_process'
 import path from 'node:path'
-import { mapNames } from '../../dist/agent/host/tracer.js'
+import { mapNames } from '../../dist/agent/host/traced-maps.js'
 import { bpftraceWith, compareObservers, countIn, hasBpftrace, netvitalsWith, nobody, printKernelClock } from './observers.mjs'
 import { project, withNamespace } from './process.mjs'
 

@@ -3,7 +3,8 @@
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import fs from 'node:fs'
-import { createTracer, mapNames } from '../../dist/agent/host/tracer.js'
+import { mapNames } from '../../dist/agent/host/traced-maps.js'
+import { createTracer } from '../../dist/agent/host/tracer.js'
 import { readBpfObjects, timePrograms } from './bpf-objects.mjs'
 import { median, own, printRow, sleep, stop } from './process.mjs'
 

@@ -1,7 +1,8 @@
 // How long the agent is busy with reading a map of the tracer, by its number of keys: beside the kernel's part of that,
 // and beside reading key by key. Then the memory of all maps: as this kernel accounts for it, empty and full, and
 // computed for 128 CPUs. Medians, in turn. The tracer's programs go on counting what happens on the machine meanwhile.
-import { createTracer, mapNames } from '../../dist/agent/host/tracer.js'
+import { mapNames } from '../../dist/agent/host/traced-maps.js'
+import { createTracer } from '../../dist/agent/host/tracer.js'
 import { limits } from '../../dist/agent/limits.js'
 import { libbpf, readBpfObjects, readNextKey } from './bpf-objects.mjs'
 import { median, printRow } from './process.mjs'

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { readLink, readNeighbourTable, readQdisc } from '../../parsers/rtnetlink.ts'
+import { readAddress, readLink, readNeighbourTable, readQdisc } from '../../parsers/rtnetlink.ts'
 import { parseErrorOf } from './proc-recorded.ts'
 import { expectBounded, kernels, readAnswer, recordedAnswer, toolOutput } from './recorded-answers.ts'
 
@@ -134,6 +134,37 @@ it('knows a namespace that has no number yet', () => {
   expect(readLink(bytes, 0, bytes.length).linkNetnsId).toBe(-1)
 })
 
+describe('an address', () => {
+  /** struct ifaddrmsg, then attributes. */
+  const addressOf = (...attributes: readonly number[][]): string => {
+    const bytes = Uint8Array.from([...new Uint8Array(8), ...attributes.flat()])
+    return Buffer.from(readAddress(bytes, 0, bytes.length)).toString('hex')
+  }
+  const [ours, theirs] = [Uint8Array.of(10, 0, 0, 1), Uint8Array.of(10, 0, 0, 2)]
+  const ipv6 = Uint8Array.from(Buffer.from('20010db8000000000000000000000001', 'hex'))
+  const [ifaAddress, ifaLocal, ifaLabel] = [1, 2, 3]
+
+  it('is IFA_LOCAL, wherever it stands, because IFA_ADDRESS of a tunnel is the other end', () => {
+    expect(addressOf(attribute(ifaAddress, theirs), attribute(ifaLocal, ours))).toBe('0a000001')
+    expect(addressOf(attribute(ifaLocal, ours), attribute(ifaAddress, theirs))).toBe('0a000001')
+  })
+  it('is IFA_ADDRESS where there is no IFA_LOCAL, as for most of IPv6', () => {
+    expect(addressOf(attribute(ifaLabel, Uint8Array.of(1, 2, 3)), attribute(ifaAddress, ours))).toBe('0a000001')
+    expect(addressOf(attribute(ifaAddress, ipv6))).toBe('20010db8000000000000000000000001')
+  })
+  it('must be there, and whole', () => {
+    const errorOf = (...attributes: readonly number[][]) => parseErrorOf(() => addressOf(...attributes))
+    expect(errorOf()).toMatchObject({ where: 'RTM_GETADDR', expected: 'IFA_ADDRESS', column: 9 })
+    expect(errorOf(attribute(ifaAddress, ours.subarray(0, 3)))).toMatchObject({ where: 'RTM_GETADDR', column: 13 })
+    expect(errorOf(attribute(ifaAddress, ours).slice(0, 6))).toMatchObject({ where: 'RTM_GETADDR' })
+    expect(parseErrorOf(() => readAddress(new Uint8Array(8), 0, 7))).toMatchObject({ where: 'RTM_GETADDR', column: 1 })
+  })
+  it('of five bytes is none', () => {
+    const five = Uint8Array.of(10, 0, 0, 1, 7)
+    expect(parseErrorOf(() => addressOf(attribute(ifaAddress, five)))).toMatchObject({ where: 'RTM_GETADDR', column: 13 })
+  })
+})
+
 it('says what it misses, and where', () => {
   const bytes = new Uint8Array(40)
   expect(parseErrorOf(() => readLink(bytes, 8, 24))).toMatchObject({ expected: 'IFLA_IFNAME', column: 25 })
@@ -146,4 +177,5 @@ it('reads hostile bytes inside their bounds', () => {
   expectBounded('links', readLink)
   expectBounded('qdiscs', readQdisc)
   expectBounded('neighbour-tables', readNeighbourTable)
+  expectBounded('links', readAddress)
 })

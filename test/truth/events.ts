@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect } from 'vitest'
-import type { MapName } from '../../agent/host/tracer.ts'
+import type { MapName } from '../../agent/host/traced-maps.ts'
 import { parseProcNetSnmp } from '../../parsers/proc-net-snmp.ts'
 import type { Wiring } from '../wiring.ts'
 import { findExpectedAbsence } from './expected-absences.ts'

@@ -1,5 +1,5 @@
 import os from 'node:os'
-import type { MapName } from '../../agent/host/tracer.ts'
+import type { MapName } from '../../agent/host/traced-maps.ts'
 
 /** What a kernel cannot tell: up to which version, what of the tracer's, and what the agent says of it. Nothing else may be absent. */
 const absences: readonly { readonly before: string; readonly what: readonly (MapName | 'tasks')[]; readonly reason: string }[] = [

@@ -4,7 +4,8 @@ import { createInterface, type Interface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { describe, expect, test } from 'vitest'
-import { createTracer, type MapName } from '../../agent/host/tracer.ts'
+import type { MapName } from '../../agent/host/traced-maps.ts'
+import { createTracer } from '../../agent/host/tracer.ts'
 import { findExpectedAbsence } from './expected-absences.ts'
 
 const faults = fileURLToPath(new URL('faults.mjs', import.meta.url))

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { createTracer, type Tracer, tracedDirections, tracedProtocols } from '../../agent/host/tracer.ts'
+import { tracedDirections, tracedProtocols } from '../../agent/host/traced-maps.ts'
+import { createTracer, type Tracer } from '../../agent/host/tracer.ts'
 import { slowness, stormSize } from './events.ts'
 import { createTopology, type Namespace, requireTraced, type Topology } from './topology.ts'
 

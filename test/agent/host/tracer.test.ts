@@ -14,7 +14,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest'
-import { createTracer, mapNames, type Tracer } from '../../../agent/host/tracer.ts'
+import { mapNames } from '../../../agent/host/traced-maps.ts'
+import { createTracer, type Tracer } from '../../../agent/host/tracer.ts'
 import { limits } from '../../../agent/limits.ts'
 import { findExpectedAbsence } from '../../truth/expected-absences.ts'
 import { createTopology, type Namespace, requireRoot, type Topology } from '../../truth/topology.ts'
@@ -163,7 +164,8 @@ requireRoot('a tracer that cannot run says what is missing', () => {
     mkdirSync(join(built, 'agent/bpf'))
     writeFileSync(
       join(built, 'check.mjs'),
-      `import { createTracer, mapNames } from './agent/host/tracer.js'
+      `import { mapNames } from './agent/host/traced-maps.js'
+      import { createTracer } from './agent/host/tracer.js'
       const tracer = createTracer()
       await tracer.start()
       const everything = [...mapNames, 'tasks']
@@ -278,17 +280,17 @@ requireRoot('a tracer that cannot run says what is missing', () => {
   })
 
   test.each(each)('a kernel without the tracepoint of %s lacks %j', (program, maps) => {
-    const tracer = join(built, 'agent/host/tracer.js')
-    const text = readFileSync(tracer, 'utf8')
+    const tables = join(built, 'agent/host/traced-maps.js')
+    const text = readFileSync(tables, 'utf8')
     try {
-      writeFileSync(tracer, text.replace(`'${tracepoints[program]}'`, "'no_such_tracepoint'"))
+      writeFileSync(tables, text.replace(`'${tracepoints[program]}'`, "'no_such_tracepoint'"))
       const reason = 'kernel has no tracepoint no_such_tracepoint'
       // What a map lacks by itself is said first.
       const failures = findExpectedAbsence('tcp_retransmit_failures_total')
       const reasonOf = (map: string) => (map === 'tcp_retransmit_failures_total' ? (failures ?? reason) : reason)
       expect(check()).toEqual(except(Object.fromEntries(maps.map((map) => [map, reasonOf(map)]))))
     } finally {
-      writeFileSync(tracer, text)
+      writeFileSync(tables, text)
     }
   })
 
@@ -297,13 +299,13 @@ requireRoot('a tracer that cannot run says what is missing', () => {
     ['tcp_sent_resets_by_reason_total', 'trace_event_raw_tcp_send_reset', /^this kernel does not say why it resets/],
     ['tcp_retransmit_failures_total', 'trace_event_raw_tcp_retransmit_skb', /^this kernel does not tell of retransmissions/],
   ])('an older kernel lacks %s, and nothing else', (map, struct, reason) => {
-    const tracer = join(built, 'agent/host/tracer.js')
-    const text = readFileSync(tracer, 'utf8')
+    const tables = join(built, 'agent/host/traced-maps.js')
+    const text = readFileSync(tables, 'utf8')
     try {
-      writeFileSync(tracer, text.replaceAll(`'${struct}'`, "'no_such_struct'"))
+      writeFileSync(tables, text.replaceAll(`'${struct}'`, "'no_such_struct'"))
       expect(check()).toEqual(except({ [map]: expect.stringMatching(reason) }))
     } finally {
-      writeFileSync(tracer, text)
+      writeFileSync(tables, text)
     }
   })
 

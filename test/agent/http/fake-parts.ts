@@ -1,4 +1,5 @@
 import { type CheckReport, createReport } from '../../../agent/check.ts'
+import type { EventMessage, Events, NetworkEvent } from '../../../agent/events.ts'
 import type { HttpParts } from '../../../agent/http/routes.ts'
 import type { Log } from '../../../agent/log.ts'
 import { definitionOf, type MetricName, metricsOf } from '../../../agent/metrics/catalogue.ts'
@@ -76,6 +77,49 @@ export function reportOf(
   return createReport({ version: '1.2.3', node, sources, off: [] }, snapshot)
 }
 
+export interface FakeEvents extends Events {
+  /** What is kept, and told to everybody who listens. */
+  tell(...messages: readonly EventMessage[]): void
+  /** Who listens. */
+  readonly listeners: ReadonlySet<(message: EventMessage) => void>
+}
+
+/** Events that the test makes up. */
+export function createFakeEvents(kept: EventMessage[] = []): FakeEvents {
+  const listeners = new Set<(message: EventMessage) => void>()
+  return {
+    event: () => undefined,
+    notShown: () => undefined,
+    recent: () => kept,
+    subscribe(listener) {
+      listeners.add(listener)
+      return () => void listeners.delete(listener)
+    },
+    listeners,
+    tell(...messages) {
+      for (const message of messages) {
+        kept.push(message)
+        for (const listener of listeners) listener(message)
+      }
+    },
+  }
+}
+
+export const dropOf = (more: Partial<NetworkEvent> = {}): NetworkEvent => ({
+  time: '2026-11-26T18:20:01.123456Z',
+  type: 'drop',
+  source: { namespace: 'shop', pod: 'frontend-1', address: '10.0.0.4', port: 40312 },
+  destination: { address: '10.0.0.7', port: 443 },
+  family: 'ipv4',
+  protocol: 'tcp',
+  direction: 'out',
+  reason: 'netfilter_drop',
+  category: 'netfilter',
+  flags: ['SYN'],
+  bytes: 60,
+  ...more,
+})
+
 export interface FakeParts extends HttpParts {
   snapshot: Snapshot
   clockMs: number
@@ -91,6 +135,8 @@ export function createFakeParts(more: Partial<HttpParts> = {}): FakeParts {
     lines,
     sweep: { take: () => Promise.resolve(parts.snapshot), latest: () => parts.snapshot },
     history: { increase: () => undefined },
+    events: createFakeEvents(),
+    node,
     self: createSelf(),
     report: (snapshot: Snapshot) => reportOf(snapshot),
     zeroWindow: 'auto',

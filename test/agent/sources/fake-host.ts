@@ -35,6 +35,8 @@ export function createFakeHost(others: readonly NetworkNamespace[] = [], tracer?
   const host = {
     pageSizeBytes: 4096,
     tracer,
+    scripts: { files: [] },
+    tools: { of: () => undefined, all: () => [], rows: () => new Map(), subscribe: () => undefined },
     namespaces: { host: hostNetns, list: () => others },
     files: {
       read,

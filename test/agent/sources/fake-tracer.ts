@@ -1,4 +1,5 @@
-import type { MapName, Tracer } from '../../../agent/host/tracer.ts'
+import type { MapName } from '../../../agent/host/traced-maps.ts'
+import type { Tracer } from '../../../agent/host/tracer.ts'
 
 /** An entry of a map: whose, what follows in the key, and what was counted. */
 export interface Entry {

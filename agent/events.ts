@@ -1,0 +1,96 @@
+import type { Identity, Row } from './identity/identity.ts'
+import { limits } from './limits.ts'
+import type { EventType } from './metrics/labels.ts'
+import type { EventEndReport, EventReport, Subject } from './sources/source.ts'
+
+/** Of what `observe -o json` and /api/v1/events print; a field may be added within a version, never changed. */
+export const eventSchemaVersion = 1
+
+/** One end of a connection or packet. What is not known is left out. */
+export interface EventEnd {
+  /** Kubernetes namespace, or `@netns`; with `pod` both empty for the host itself. */
+  readonly namespace?: string
+  readonly pod?: string
+  readonly workload?: string
+  readonly address?: string
+  readonly port?: number
+}
+
+/** A single event, as people see it. The kernel's words are in lower case. */
+export interface NetworkEvent extends Omit<EventReport, 'of' | 'source' | 'destination' | 'timeMs'> {
+  /** 2026-11-26T18:20:01.123456Z, by this machine's clock. */
+  readonly time: string
+  readonly source: EventEnd
+  readonly destination: EventEnd
+}
+
+/** Events there were, but that are not shown: more came than the limit lets through, or than one reader took in time. */
+export interface NotShown {
+  readonly time: string
+  readonly type: 'not_shown'
+  readonly of: EventType | 'slow_reader'
+  /** Exactly. In packets for drops, segments for retransmissions; events for a slow reader. */
+  readonly count: number
+}
+export type EventMessage = NetworkEvent | NotShown
+
+export interface Events {
+  /** Names both ends, keeps the event and tells everybody who listens. */
+  event(report: EventReport): void
+  notShown(of: EventType, count: number, timeMs: number): void
+  /** The newest, oldest first; at most limits.eventsKept. */
+  recent(): readonly EventMessage[]
+  /** Until the returned function is called. */
+  subscribe(listener: (message: EventMessage) => void): () => void
+}
+
+/** The bounded stream of single events, for `observe` and the page. */
+export function createEvents(identity: Pick<Identity, 'resolve'>): Events {
+  const kept: EventMessage[] = []
+  const listeners = new Set<(message: EventMessage) => void>()
+
+  function publish(message: EventMessage): void {
+    kept.push(message)
+    if (kept.length > 2 * limits.eventsKept) kept.splice(0, kept.length - limits.eventsKept)
+    for (const listener of listeners) listener(message)
+  }
+
+  return {
+    event({ of, timeMs, source, destination, ...rest }) {
+      publish({
+        time: formatTime(timeMs),
+        ...rest,
+        source: nameEnd(source, of, identity),
+        destination: nameEnd(destination, of, identity),
+      })
+    },
+    notShown(of, count, timeMs) {
+      publish({ time: formatTime(timeMs), type: 'not_shown', of, count })
+    },
+    recent: () => kept.slice(-limits.eventsKept),
+    subscribe(listener) {
+      listeners.add(listener)
+      return () => void listeners.delete(listener)
+    },
+  }
+}
+
+function nameEnd({ isSubject, address, port }: EventEndReport, of: Subject, identity: Pick<Identity, 'resolve'>): EventEnd {
+  const row: Row | undefined = isSubject
+    ? identity.resolve(of)
+    : address === undefined
+      ? undefined
+      : identity.resolve({ address })
+  return {
+    ...(row && { namespace: row.namespace, pod: row.pod }),
+    ...(address !== undefined && { address }),
+    ...(port !== undefined && { port }),
+  }
+}
+
+/** To the microsecond. */
+function formatTime(timeMs: number): string {
+  const whole = Math.floor(timeMs)
+  const microseconds = Math.floor((timeMs - whole) * 1000)
+  return `${new Date(whole).toISOString().slice(0, -1)}${String(microseconds).padStart(3, '0')}Z`
+}

@@ -1,0 +1,154 @@
+import fs from 'node:fs'
+import { ParseError } from '../../parsers/text.ts'
+import { createToolReader, type ToolEvent, type ToolEventType, type ToolFormatName } from '../../parsers/tool-table.ts'
+import { limits } from '../limits.ts'
+import { createLineSplitter } from './lines.ts'
+import { type OnToolEvent, type Tool, type ToolSignal, type Tools, toolSignals } from './tools.ts'
+
+/** What a recording held. */
+export interface ReplayTotals {
+  readonly bytes: number
+  readonly lines: number
+  /** Rows of each format. */
+  readonly rows: ReadonlyMap<ToolFormatName, number>
+  readonly unreadable: number
+  readonly firstUnreadable: ParseError | undefined
+  readonly longLines: number
+  /** A last line without its end: its last number may be cut, so it is left out. */
+  readonly partialLines: number
+  readonly lost: number
+}
+
+export interface Replay {
+  /** As if the tools of the recordings ran here. */
+  readonly tools: Tools
+  /** Reads a whole file, `-` standard input, and hands out its rows. A file that cannot be read is an error of the system. */
+  read(file: string, onProgress: (readBytes: number, ofBytes: number | undefined) => void): Promise<void>
+  totals(): ReplayTotals
+}
+
+export interface ReplayOptions {
+  /** Each line is offered here first. True: it was taken, it is no tool's. Throws an Error in words if it ought to have been, and is damaged. */
+  readonly takeLine?: (line: string) => boolean
+}
+
+export function createReplay({ takeLine = () => false }: ReplayOptions = {}): Replay {
+  const listeners = new Map<ToolSignal, OnToolEvent>()
+  const tools = new Map<ToolSignal, Tool>()
+  const rows = new Map<ToolFormatName, number>()
+  const signalOf = new Map(
+    Object.entries(toolSignals).flatMap(([signal, types]) => types.map((type) => [type as ToolEventType, signal as ToolSignal])),
+  )
+  let bytes = 0
+  let lines = 0
+  let unreadable = 0
+  let firstUnreadable: ParseError | undefined
+  let longLines = 0
+  let partialLines = 0
+  let lost = 0
+
+  function take(event: ToolEvent, format: ToolFormatName): void {
+    rows.set(format, (rows.get(format) ?? 0) + 1)
+    const signal = signalOf.get(event.type)
+    if (signal === undefined) return
+    if (!tools.has(signal)) tools.set(signal, toolOf(signal, format))
+    listeners.get(signal)?.(event, format)
+  }
+
+  async function read(file: string, onProgress: Parameters<Replay['read']>[1]): Promise<void> {
+    const where = file === '-' ? 'standard input' : file
+    let format: ToolFormatName | undefined
+    let number = 0
+    const fail = (error: ParseError): void => {
+      unreadable++
+      firstUnreadable ??= error
+    }
+    const reader = createToolReader({
+      where,
+      onEvent: (event) => format !== undefined && take(event, format),
+      onFormat: (found) => {
+        format = found
+      },
+      onError: fail,
+      onLost: (events) => {
+        lost += events
+      },
+    })
+    function isTaken(line: string): boolean {
+      try {
+        return takeLine(line)
+      } catch (error) {
+        fail(new ParseError(where, number, 1, (error as Error).message, line))
+        return true
+      }
+    }
+    const splitter = createLineSplitter({
+      onLine(line) {
+        lines++
+        number++
+        reader.push(isTaken(line) ? '' : line)
+      },
+      onLong() {
+        number++
+        longLines++
+        reader.push('')
+      },
+      onPartial: () => partialLines++,
+      bytesMax: limits.recordingLineBytes,
+    })
+    const size = file === '-' ? undefined : sizeOf(file)
+    const stream = file === '-' ? process.stdin : fs.createReadStream(file, { highWaterMark: limits.followReadBytes })
+    let done = 0
+    for await (const chunk of stream) {
+      const part = chunk as Buffer
+      bytes += part.length
+      done += part.length
+      splitter.push(part)
+      onProgress(done, size)
+    }
+    splitter.end()
+    reader.end()
+  }
+
+  return {
+    read,
+    tools: {
+      of: (signal) => tools.get(signal),
+      all: () => [],
+      rows: () => rows,
+      subscribe: (signal, onEvent) => void listeners.set(signal, onEvent),
+      start() {},
+      async stop() {},
+    },
+    totals: () => ({ bytes, lines, rows, unreadable, firstUnreadable, longLines, partialLines, lost }),
+  }
+}
+
+function sizeOf(file: string): number | undefined {
+  const { size } = fs.statSync(file)
+  return size > 0 ? size : undefined
+}
+
+/** It has said all it had to say; how it was read is in the totals. */
+function toolOf(signal: ToolSignal, format: ToolFormatName): Tool {
+  return {
+    signal,
+    name: 'a recording',
+    format: () => format,
+    status: () => ({
+      state: 'stopped',
+      starts: 1,
+      lastEnd: undefined,
+      lines: 0,
+      longLines: 0,
+      partialLines: 0,
+      bytes: 0,
+      lastLineAtMs: undefined,
+      nextStartAtMs: undefined,
+    }),
+    stderr: () => '',
+    usage: () => undefined,
+    unreadable: () => ({ lines: 0, last: undefined }),
+    lost: () => 0,
+  }
+}

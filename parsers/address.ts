@@ -1,0 +1,29 @@
+/** 4 bytes → 10.0.0.1; 16 → 2001:db8::1 as RFC 5952 has it, an IPv4 address in IPv6's clothes (::ffff:10.0.0.1) as 10.0.0.1. */
+export function formatAddress(bytes: Uint8Array): string {
+  if (bytes.length === 4) return bytes.join('.')
+  if (isMapped(bytes)) return bytes.subarray(12).join('.')
+  const words = Array.from({ length: 8 }, (_, i) => (bytes[2 * i]! << 8) | bytes[2 * i + 1]!)
+  const zeros = longestZeros(words)
+  const text = (part: readonly number[]): string => part.map((word) => word.toString(16)).join(':')
+  return zeros.length < 2 ? text(words) : `${text(words.slice(0, zeros.from))}::${text(words.slice(zeros.from + zeros.length))}`
+}
+
+/** Of text: ::ffff:10.0.0.1 → 10.0.0.1. */
+export function unmapAddress(address: string): string {
+  return address.startsWith('::ffff:') && address.includes('.') ? address.slice('::ffff:'.length) : address
+}
+
+export function isMapped(bytes: Uint8Array): boolean {
+  return bytes[10] === 0xff && bytes[11] === 0xff && bytes.subarray(0, 10).every((byte) => byte === 0)
+}
+
+/** The first of the longest runs. */
+function longestZeros(words: readonly number[]): { from: number; length: number } {
+  let longest = { from: 0, length: 0 }
+  for (let from = 0; from < words.length; from++) {
+    let length = 0
+    while (words[from + length] === 0) length++
+    if (length > longest.length) longest = { from, length }
+  }
+  return longest
+}

@@ -1,0 +1,212 @@
+import fc from 'fast-check'
+import { describe, expect, it } from 'vitest'
+import { createFilter } from '../../../agent/cli/event-filter.ts'
+import { type Config, readConfig } from '../../../agent/config.ts'
+import type { EventEnd, EventMessage, NetworkEvent } from '../../../agent/events.ts'
+import { everything, oneOfEach } from './one-of-each.ts'
+
+function configOf(...argv: string[]): Config {
+  const config = readConfig(['observe', ...argv], {})
+  if ('print' in config) throw new Error('help')
+  return config
+}
+const filterOf = (...argv: string[]): ((message: EventMessage) => boolean) => createFilter(configOf(...argv))
+const shop: EventEnd = { namespace: 'shop', pod: 'frontend-1', address: '10.0.0.4', port: 40312 }
+const host: EventEnd = { namespace: '', pod: '', address: '2001:db8::5', port: 22 }
+const blue: EventEnd = { namespace: '@netns', pod: 'blue', address: '10.0.0.9', port: 53 }
+const stranger: EventEnd = { address: '192.0.2.7', port: 443 }
+const between = (source: EventEnd, destination: EventEnd, more: Partial<NetworkEvent> = {}): NetworkEvent => ({
+  ...oneOfEach.drop,
+  source,
+  destination,
+  ...more,
+})
+
+describe('without filters', () => {
+  it('everything is shown', () => expect(everything.filter(filterOf())).toEqual(everything))
+})
+
+describe('who', () => {
+  it.each<[string[], EventEnd, EventEnd, boolean]>([
+    [['--pod', 'shop/frontend-1'], shop, stranger, true],
+    [['--pod', 'shop/frontend-1'], stranger, shop, true],
+    [['--pod', 'shop/frontend'], shop, stranger, false],
+    [['--pod', 'shop/frontend*'], shop, stranger, true],
+    [['--pod', 'frontend*'], shop, stranger, true],
+    [['--pod', '*-1'], shop, stranger, true],
+    [['--pod', 'shop/'], shop, stranger, true],
+    [['--pod', 'sho/'], shop, stranger, false],
+    [['--pod', 'other/frontend-1'], shop, stranger, false],
+    [['--pod', 's*/f*'], shop, stranger, true],
+    [['--pod', 'SHOP/frontend-1'], shop, stranger, false],
+    [['--pod', 'blue'], stranger, blue, true],
+    [['--pod', '@netns/blue'], stranger, blue, true],
+    [['--pod', '@netns/'], stranger, blue, true],
+    [['--pod', 'host'], host, stranger, true],
+    [['--pod', 'host'], { namespace: 'shop', pod: 'host' }, stranger, false],
+    [['--pod', 'shop/host'], { namespace: 'shop', pod: 'host' }, stranger, true],
+    [['--pod', '*'], shop, stranger, true],
+    [['--pod', '*'], host, stranger, false],
+    [['--pod', '*/*'], host, stranger, false],
+    [['--pod', 'f.ontend-1'], shop, stranger, false],
+    [['--pod', 'other,shop/frontend-1'], shop, stranger, true],
+    [['--pod', 'other', '--pod', 'shop/'], shop, stranger, true],
+    [['--from-pod', 'shop/'], shop, stranger, true],
+    [['--from-pod', 'shop/'], stranger, shop, false],
+    [['--to-pod', 'shop/'], stranger, shop, true],
+    [['--to-pod', 'shop/'], shop, stranger, false],
+    [['--from-pod', 'shop/', '--to-pod', 'host'], shop, host, true],
+    [['--from-pod', 'shop/', '--to-pod', 'host'], shop, blue, false],
+    [['-n', 'shop'], stranger, shop, true],
+    [['-n', 'sh*,@netns'], stranger, blue, true],
+    [['-n', 'shop'], stranger, blue, false],
+    [['-n', '*'], host, stranger, false],
+  ])('%j: %j → %j %s', (argv, source, destination, isShown) => {
+    expect(filterOf(...argv)(between(source, destination))).toBe(isShown)
+  })
+})
+
+describe('where', () => {
+  it.each<[string[], boolean]>([
+    [['--ip', '10.0.0.4'], true],
+    [['--ip', '10.0.0.0/8'], true],
+    [['--ip', '10.0.0.99/24'], true],
+    [['--ip', '10.0.1.0/24'], false],
+    [['--ip', '2001:db8::/32'], true],
+    [['--ip', '2001:0db8:0::5'], true],
+    [['--ip', '::/0', '--not', '--ip', '2000::/3'], false],
+    [['--from-ip', '10.0.0.0/8'], true],
+    [['--to-ip', '10.0.0.0/8'], false],
+    [['--to-ip', '0.0.0.0/0'], false],
+    [['--from-ip', '::/0'], false],
+    [['--from-ip', '192.0.2.1,10.0.0.4'], true],
+    [['--port', '22'], true],
+    [['--port', '23'], false],
+    [['--port', '1,20-25,7'], true],
+    [['--port', '40312'], true],
+    [['--port', '0-65535'], true],
+  ])('%j: %s', (argv, isShown) => {
+    expect(filterOf(...argv)(between(shop, host))).toBe(isShown)
+  })
+
+  it('knows what has no address or port', () => {
+    const nowhere = between({}, { address: 'somewhere' })
+    expect(filterOf('--ip', '0.0.0.0/0')(nowhere)).toBe(false)
+    expect(filterOf('--ip', '::/0')(nowhere)).toBe(false)
+    expect(filterOf('--port', '0-65535')(nowhere)).toBe(false)
+    expect(filterOf('--not', '--port', '22')(nowhere)).toBe(true)
+    expect(filterOf('--ip', '10.0.0.4')(between({ address: '::ffff:10.0.0.4' }, {}))).toBe(true)
+  })
+})
+
+describe('what', () => {
+  const shown = (...argv: string[]): string[] =>
+    Object.values(oneOfEach)
+      .filter(filterOf(...argv))
+      .map(({ type }) => type)
+
+  it.each<[string[], string[]]>([
+    [['-t', 'drop'], ['drop']],
+    [
+      ['--type', 'reset'],
+      ['reset_sent', 'reset_received'],
+    ],
+    [
+      ['-t', 'reset,connect'],
+      ['reset_sent', 'reset_received', 'connect'],
+    ],
+    [
+      ['-t', 'drop', '-t', 'retransmit'],
+      ['drop', 'retransmit'],
+    ],
+    [
+      ['--not', '-t', 'drop,reset'],
+      ['retransmit', 'connect'],
+    ],
+    [['--reason', 'no_socket'], ['reset_sent']],
+    [
+      ['--reason', 'NO_*,not_specified'],
+      ['drop', 'reset_sent'],
+    ],
+    [['--category', 'other'], ['drop']],
+    [['--kind', 'timeout,fast'], ['retransmit']],
+    [['--outcome', 'timed_out'], ['connect']],
+    [['--outcome', 'refused'], []],
+    [['--protocol', 'TCP'], Object.keys(oneOfEach)],
+    [['--protocol', 'udp,icmp'], []],
+    [
+      ['--protocol', 'tcp', '--not', '--kind', 'timeout'],
+      ['drop', 'reset_sent', 'reset_received', 'connect'],
+    ],
+  ])('%j: %j', (argv, types) => expect(shown(...argv)).toEqual(types))
+
+  it('says of what is not shown if its type is', () => {
+    const drops = { time: '2026-11-26T18:20:01.123456Z', type: 'not_shown', of: 'drop', count: 3 } as const
+    expect(filterOf('-t', 'drop', '--pod', 'shop/')(drops)).toBe(true)
+    expect(filterOf('--not', '--pod', 'shop/')(drops)).toBe(true)
+    expect(filterOf('-t', 'connect')(drops)).toBe(false)
+    expect(filterOf('--not', '-t', 'drop')(drops)).toBe(false)
+    expect(filterOf('-t', 'connect')({ ...drops, of: 'slow_reader' })).toBe(true)
+  })
+})
+
+describe('when', () => {
+  it('is from then on', () => {
+    const since = (time: string): number => everything.filter(filterOf('--since', time)).length
+    expect(since('2026-11-26T18:20:03Z')).toBe(everything.length - 2)
+    expect(since('2026-11-26T19:20:03.2+01:00')).toBe(everything.length - 3)
+    expect(since('2026-11-25')).toBe(everything.length)
+    expect(since('2026-11-28')).toBe(0)
+  })
+})
+
+describe('--not', () => {
+  const end = fc.oneof(
+    fc.constantFrom<EventEnd>(shop, host, blue, stranger, {}),
+    fc.record({ address: fc.oneof(fc.ipV4(), fc.ipV6()), port: fc.nat(65535) }),
+  )
+  const event = fc.record({
+    base: fc.constantFrom(...Object.values(oneOfEach)),
+    source: end,
+    destination: end,
+    protocol: fc.constantFrom('tcp', 'udp', 'icmp', 'other'),
+  })
+  const filter = fc.oneof(
+    fc.tuple(
+      fc.constantFrom('--pod', '--from-pod', '--to-pod'),
+      fc.constantFrom('host', 'shop/', '@netns/b*', 'blue,frontend-1', '*'),
+    ),
+    fc.tuple(fc.constant('-n'), fc.constantFrom('shop', '@netns', 's*')),
+    fc.tuple(fc.constantFrom('--ip', '--from-ip', '--to-ip'), fc.oneof(fc.ipV4(), fc.constantFrom('10.0.0.0/8', '::/1'))),
+    fc.tuple(fc.constant('--port'), fc.constantFrom('22', '1-1024', '0-40000,40312')),
+    fc.tuple(fc.constant('-t'), fc.constantFrom('drop', 'reset', 'connect,drop')),
+    fc.tuple(fc.constant('--protocol'), fc.constantFrom('tcp', 'udp,icmp')),
+    fc.tuple(fc.constant('--reason'), fc.constantFrom('no_*', 'not_specified')),
+  )
+
+  it('is the complement of a filter', () => {
+    fc.assert(
+      fc.property(event, filter, ({ base, ...more }, argv) => {
+        const one: NetworkEvent = { ...base, ...more }
+        expect(filterOf('--not', ...argv)(one)).toBe(!filterOf(...argv)(one))
+      }),
+    )
+  })
+
+  it('of several filters: none of them fits', () => {
+    fc.assert(
+      fc.property(event, filter, filter, ({ base, ...more }, first, second) => {
+        const one: NetworkEvent = { ...base, ...more }
+        const isShown = filterOf('--not', ...first, '--not', ...second)(one)
+        expect(isShown).toBe(!filterOf(...first)(one) && !filterOf(...second)(one))
+      }),
+    )
+  })
+
+  it('concerns the next filter only', () => {
+    const filter = filterOf('--not', '--port', '22', '--pod', 'shop/')
+    expect(filter(between(shop, stranger))).toBe(true)
+    expect(filter(between(shop, host))).toBe(false)
+    expect(filter(between(blue, stranger))).toBe(false)
+  })
+})

@@ -1,0 +1,77 @@
+import type { EventMessage, NetworkEvent } from '../../../agent/events.ts'
+import type { EventType } from '../../../agent/metrics/labels.ts'
+
+const client = { namespace: 'shop', pod: 'frontend-1', address: '10.0.0.4', port: 40312 } as const
+const stranger = { address: '10.0.0.7', port: 443 } as const
+const host = { namespace: '', pod: '', address: '2001:db8::5', port: 22 } as const
+const base = { family: 'ipv4', protocol: 'tcp' } as const
+const time = (second: number): string => `2026-11-26T18:20:0${second}.123456Z`
+
+/** An event of each type, with every field that it may have. */
+export const oneOfEach: Readonly<Record<EventType, NetworkEvent>> = {
+  drop: {
+    ...base,
+    time: time(1),
+    type: 'drop',
+    source: { ...client, workload: 'frontend' },
+    destination: stranger,
+    direction: 'out',
+    reason: 'not_specified',
+    category: 'other',
+    function: 'tcp_v4_rcv+0x9c7',
+    flags: ['SYN', 'ACK'],
+    packets: 3,
+    bytes: 4344,
+  },
+  reset_sent: {
+    ...base,
+    time: time(2),
+    type: 'reset_sent',
+    source: host,
+    destination: client,
+    reason: 'no_socket',
+    state: 'close',
+  },
+  reset_received: { ...base, time: time(3), type: 'reset_received', source: stranger, destination: client, state: 'established' },
+  retransmit: {
+    ...base,
+    time: time(4),
+    type: 'retransmit',
+    source: client,
+    destination: stranger,
+    state: 'established',
+    kind: 'timeout',
+    packets: 2,
+  },
+  connect: { ...base, time: time(5), type: 'connect', source: client, destination: host, outcome: 'timed_out' },
+}
+
+/** What else there is to show. */
+export const oddOnes: readonly EventMessage[] = [
+  {
+    time: time(6),
+    type: 'drop',
+    source: { address: 'fe80::1' },
+    destination: { namespace: '@netns', pod: 'blue', address: 'ff02::1' },
+    family: 'ipv6',
+    protocol: 'icmp',
+    direction: 'in',
+    reason: 'queue_purge',
+    category: 'normal',
+    bytes: 1,
+  },
+  {
+    time: time(7),
+    type: 'drop',
+    source: {},
+    destination: {},
+    family: 'other',
+    protocol: 'other',
+    direction: 'forward',
+    reason: 'tc_egress',
+    category: 'netfilter',
+  },
+  { time: time(8), type: 'not_shown', of: 'drop', count: 1234 },
+  { time: time(9), type: 'not_shown', of: 'slow_reader', count: 1 },
+]
+export const everything: readonly EventMessage[] = [...Object.values(oneOfEach), ...oddOnes]

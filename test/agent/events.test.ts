@@ -1,0 +1,75 @@
+import { describe, expect, it } from 'vitest'
+import { createEvents, type EventMessage } from '../../agent/events.ts'
+import type { Row } from '../../agent/identity/identity.ts'
+import { limits } from '../../agent/limits.ts'
+import type { EventReport } from '../../agent/sources/source.ts'
+import { netnsOf } from './sources/fake-host.ts'
+
+const shop = netnsOf('shop')
+const row: Row = {
+  id: 1,
+  namespace: '@netns',
+  pod: 'shop',
+  isHost: false,
+  seenFromBirth: true,
+  departedAtMs: undefined,
+  replaced: false,
+}
+const report: EventReport = {
+  type: 'drop',
+  of: { netns: shop },
+  timeMs: Date.UTC(2026, 10, 26, 18, 20, 1) + 0.25,
+  source: { isSubject: false, address: '10.0.0.1', port: 1234 },
+  destination: { isSubject: true, address: '10.0.0.2', port: 80 },
+  family: 'ipv4',
+  protocol: 'tcp',
+  reason: 'netfilter_drop',
+}
+const createNamed = () => createEvents({ resolve: ({ netns }) => (netns === shop ? row : undefined) })
+
+describe('the stream of single events', () => {
+  it('names the end it is about, and the time to the microsecond', () => {
+    const events = createNamed()
+    events.event(report)
+    expect(events.recent()).toEqual([
+      {
+        time: '2026-11-26T18:20:01.000250Z',
+        type: 'drop',
+        family: 'ipv4',
+        protocol: 'tcp',
+        reason: 'netfilter_drop',
+        source: { address: '10.0.0.1', port: 1234 },
+        destination: { namespace: '@netns', pod: 'shop', address: '10.0.0.2', port: 80 },
+      },
+    ])
+  })
+
+  it('leaves out what nobody knows', () => {
+    const events = createNamed()
+    const end = { isSubject: false, address: undefined, port: undefined }
+    events.event({ ...report, of: { netns: netnsOf('nobody') }, source: end, destination: { ...end, isSubject: true } })
+    expect(events.recent()[0]).toMatchObject({ source: {}, destination: {} })
+    expect(Object.keys((events.recent()[0] as { source: object }).source)).toEqual([])
+  })
+
+  it('tells everybody who listens, until they do not', () => {
+    const events = createNamed()
+    const heard: EventMessage[] = []
+    const stop = events.subscribe((message) => heard.push(message))
+    events.event(report)
+    events.notShown('drop', 7, report.timeMs)
+    stop()
+    events.event(report)
+    expect(heard.map(({ type }) => type)).toEqual(['drop', 'not_shown'])
+    expect(heard[1]).toEqual({ time: '2026-11-26T18:20:01.000250Z', type: 'not_shown', of: 'drop', count: 7 })
+  })
+
+  it('keeps the newest, and no more', () => {
+    const events = createNamed()
+    for (let i = 0; i < 3 * limits.eventsKept; i++) events.event({ ...report, bytes: i })
+    const kept = events.recent()
+    expect(kept).toHaveLength(limits.eventsKept)
+    expect(kept.at(-1)).toMatchObject({ bytes: 3 * limits.eventsKept - 1 })
+    expect(kept[0]).toMatchObject({ bytes: 2 * limits.eventsKept })
+  })
+})
