@@ -13,7 +13,7 @@ TEST_PACKAGES := iproute2:network_namespaces iptables:causes_drops nftables:caus
 
 # node-gyp finds Node's headers beside node itself and never downloads them.
 export npm_package_config_node_gyp_nodedir := $(shell node -p 'require("node:path").resolve(process.execPath, "../..")')
-SOURCES := $(shell find agent parsers -name '*.ts') agent/bpf/netvitals.bpf.o package.json tsconfig.json
+SOURCES := $(shell find agent parsers -name '*.ts' -o -name '*.bt') agent/bpf/netvitals.bpf.o package.json tsconfig.json
 
 .PHONY: help run build test test-kernels lint bench soak clean run-packages test-packages
 help:

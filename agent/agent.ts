@@ -6,7 +6,7 @@ import { ConfigError } from './config-file.ts'
 import { createEvents, type Events } from './events.ts'
 import { createHistory } from './history.ts'
 import { createHost, type Host } from './host/host.ts'
-import { type ToolSettings, type ToolSignal, toolSignals } from './host/tools.ts'
+import type { ToolSettings, ToolSignal } from './host/tools.ts'
 import { createSecurity } from './http/security.ts'
 import { createHttpServer, type HttpServer } from './http/server.ts'
 import { ListenError } from './http/socket.ts'
@@ -150,9 +150,12 @@ async function readMachine(config: Config, log: Log): Promise<AgentParts> {
   return { host, sources: switchOff(createSources(host, config.scripts), off) }
 }
 
+/** What is opened the kernel counts by itself: of that only recordings tell. */
+const settableSignals = ['retransmits', 'drops', 'connects'] as const
+
 function readToolSettings(config: Config): ToolSettings {
   const settings: { [S in ToolSignal]?: ToolSettings[S] } = {}
-  for (const signal of Object.keys(toolSignals) as ToolSignal[]) {
+  for (const signal of settableSignals) {
     const [command, file] = [config[`tools.${signal}.command`], config[`tools.${signal}.file`]]
     if (command.length > 0 && file !== '')
       throw new ConfigError(`tools.${signal}: there are both command and file; ${signal} can be told by one of them`)

@@ -139,7 +139,7 @@ const settings = {
     default: '',
     value: 'LIST',
     help: "bpftrace scripts, each with `file` and `maps`: a map's type (counter, gauge, histogram, summary), help, labels for the columns of its key, limit of series (100), bounds of a histogram; it becomes netvitals_user_<map>",
-    commands: ['serve', 'check', 'record'],
+    commands: ['serve', 'check', 'record', 'replay'],
     alsoIn: ['file'],
     isFileOnly: true,
   },

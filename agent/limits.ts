@@ -96,10 +96,12 @@ export const limits = {
   /** Addresses in the kernel whose function is remembered. */
   kernelSymbols: 512,
 
+  /** Maps of bpftrace that are not declared, in what is replayed. */
+  replayMaps: 1000,
   /** Series in one line of a recording; with the longest labels one takes 1.8 KB. */
   recordingSeries: 64,
   /** Of a recording, one line. */
-  recordingLineBytes: 1 << 17,
+  recordingLineBytes: 4 << 20,
 
   // HTTP
   /** Open connections, over all clients of a listener. */

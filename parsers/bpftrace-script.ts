@@ -42,7 +42,7 @@ export interface CombinedScripts {
 /** The map that is printed after all others at the end of each reading; it counts them. */
 export const bpftraceHeartbeat = 'nv_tick'
 /** It is only printed at bpftrace's end, before the scripts' maps, which the heartbeat then precedes too. */
-const half = 'nv_half'
+const endMark = 'nv_half'
 
 /**
  * One program of many scripts, so that one bpftrace (100 MB) runs them all, in which no count is lost between reading a
@@ -61,7 +61,8 @@ const half = 'nv_half'
  * and clear, runs END and prints every map once more, by name: ours first, then the halves with what was never cleared,
  * then the scripts' own. One that was printed just before and not cleared any more is so printed twice:
  * createReadingCollector sees to it that it counts once. A count() without keys is printed as 0 when it was cleared; other
- * cleared maps are not printed, or as empty. After SIGKILL nothing is printed: the last interval is lost.
+ * cleared maps are not printed, or as empty. After SIGKILL nothing is printed: the last interval is lost. Its
+ * output must be read on while it ends: a signal that comes while it waits for room in a full pipe tears a line.
  *
  * What a BEGIN or END does is moved into one BEGIN and one END, of which old versions allow no more, under variables of
  * its own. Types, preprocessor lines and config blocks are moved to the top, where bpftrace wants them. What is written
@@ -152,7 +153,7 @@ export function createReadingCollector(
 
   return {
     push(message) {
-      if (message.map === half) ending = true
+      if (message.map === endMark) ending = true
       if (message.map === bpftraceHeartbeat) {
         if (!ending) give()
         return !ending

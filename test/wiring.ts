@@ -2,13 +2,14 @@ import { pino } from 'pino'
 import { createEvents, type Events } from '../agent/events.ts'
 import { createHistory, type History } from '../agent/history.ts'
 import { createHost, type Host } from '../agent/host/host.ts'
+import type { ToolSettings, ToolSignal } from '../agent/host/tools.ts'
 import { createIdentity } from '../agent/identity/identity.ts'
 import { limits } from '../agent/limits.ts'
 import type { MetricName } from '../agent/metrics/catalogue.ts'
 import { createSelf, type Self } from '../agent/metrics/self.ts'
 import type { Series, Snapshot } from '../agent/metrics/snapshot.ts'
 import { createSeriesStore } from '../agent/series.ts'
-import { createSources } from '../agent/sources/index.ts'
+import { createSources, mapsReadBy, sourcesOfTools } from '../agent/sources/index.ts'
 import type { Source } from '../agent/sources/source.ts'
 import { createSweep, type Sweep } from '../agent/sweep.ts'
 
@@ -30,21 +31,29 @@ export interface Wiring {
 interface WiringOptions {
   readonly root?: string
   readonly tracer?: boolean
+  /** Trace tools of the user instead of the tracer. */
+  readonly tools?: ToolSettings
   /** Puts something around a source. */
   readonly wrap?: (source: Source) => Source
 }
 
-export async function startWiring({ root = '/', tracer = true, wrap = (source) => source }: WiringOptions = {}): Promise<Wiring> {
+export async function startWiring({
+  root = '/',
+  tracer = true,
+  tools = {},
+  wrap = (source) => source,
+}: WiringOptions = {}): Promise<Wiring> {
   const log = pino({ level: 'silent' })
-  const host = await createHost({ root, tracer, events: tracer, log })
-  await host.start()
+  const untraced = mapsReadBy((Object.keys(tools) as ToolSignal[]).map((signal) => sourcesOfTools[signal]))
+  const host = await createHost({ root, tracer, events: tracer, untraced, tools, log })
   let nowMs = 0
   const now = (): number => nowMs + performance.now()
   const history = createHistory()
   const self = createSelf()
   const identity = createIdentity(host)
   const events = createEvents(identity)
-  const sources = createSources(host).map(wrap)
+  const sources = createSources(host).map(wrap) // before the start, because tools run only if a source wants to hear them
+  await host.start()
   const stopped = new AbortController()
   for (const source of sources) await source.start?.(stopped.signal, events)
   const sweeper = createSweep({

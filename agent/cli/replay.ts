@@ -1,17 +1,24 @@
+import type { BpftraceValue } from '../../parsers/bpftrace-json.ts'
 import { createAgent } from '../agent.ts'
 import type { Config } from '../config.ts'
 import { describeSystemError } from '../config-file.ts'
 import { createHost } from '../host/host.ts'
 import { createReplay, type ReplayTotals } from '../host/replay.ts'
+import { createReplayMaps } from '../host/replay-maps.ts'
 import { schemaVersion } from '../http/socket.ts'
 import { createLog } from '../log.ts'
 import type { MetricName } from '../metrics/catalogue.ts'
-import { parseLabels } from '../metrics/label-text.ts'
+import { cleanLabelValue, formatLabels, parseLabels } from '../metrics/label-text.ts'
 import { renderExposition } from '../metrics/render.ts'
-import type { Family } from '../metrics/snapshot.ts'
+import type { Family, SeriesValue } from '../metrics/snapshot.ts'
+import { defineUserMetric, userMetricName } from '../metrics/user-metrics.ts'
 import { createRecordingReader, mergeFamilies } from '../recording.ts'
-import { createSources, sourcesOfTools } from '../sources/index.ts'
+import { createBpftraceScripts } from '../sources/bpftrace-scripts.ts'
 import { createToolHealth } from '../sources/tool-health.ts'
+import { createToolOpens } from '../sources/tool-opens.ts'
+import { createTraceConnects } from '../sources/trace-connects.ts'
+import { createTraceDrops } from '../sources/trace-drops.ts'
+import { createTraceRetransmits } from '../sources/trace-retransmits.ts'
 import { toJson } from './check.ts'
 import { plain, type Terminal } from './terminal.ts'
 
@@ -19,19 +26,29 @@ import { plain, type Terminal } from './terminal.ts'
 export async function replay(config: Config, terminal: Terminal): Promise<number> {
   const log = createLog(config['log.level'])
   const recording = createRecordingReader()
-  const { tools, read, totals } = createReplay({
-    takeLine(line) {
+  const { tools, read, complain, totals } = createReplay({
+    takeLine(line, where, number) {
+      if (maps.takeLine(where, number, line)) return true
       if (!line.startsWith('{"type":')) return false
       recording.push(line)
       return true
     },
   })
+  const declared = config.scripts.map((script) => new Set(Object.keys(script.maps)))
+  const maps = createReplayMaps({ declared, onError: complain })
   const real = await createHost({ root: '/', tracer: false, log })
   // Whatever the addresses: it is all of the machine where it was recorded.
   const addresses = { refresh: async () => {}, find: () => real.namespaces.host }
-  const host = { ...real, tools, addresses }
-  const toldByTools = createSources(host).filter(({ name }) => Object.values(sourcesOfTools).includes(name))
-  const agent = await createAgent(config, log, { host, sources: [...toldByTools, createToolHealth(host)] })
+  const host = { ...real, tools, addresses, scripts: maps.scripts }
+  const sources = [
+    createTraceDrops(host),
+    createTraceRetransmits(host),
+    createTraceConnects(host),
+    createToolOpens(host),
+    ...(config.scripts.length > 0 ? [createBpftraceScripts(host, config.scripts)] : []),
+    createToolHealth(host),
+  ]
+  const agent = await createAgent(config, log, { host, sources })
   let status = 0
   try {
     await agent.start()
@@ -45,17 +62,18 @@ export async function replay(config: Config, terminal: Terminal): Promise<number
       }
       progress.clear()
     }
+    maps.end()
     const { families: told } = await agent.sweep.take()
-    const families = mergeFamilies(recording.families(), told)
+    const families = [...mergeFamilies(recording.families(), told), ...toFamilies(maps.undeclared())]
     const ofAgent = await agent.self.families()
     const dropped = recording.dropped + sumOf(ofAgent, 'netvitals_series_dropped_total')
     const notCounted = sumOf(ofAgent, 'netvitals_lost_events_total', 'kind="map_full"')
-    const found = { ...totals(), sweeps: recording.sweeps, events: recording.events, dropped, notCounted }
+    const found = { ...totals(), sweeps: recording.sweeps, events: recording.events, maps: maps.maps, dropped, notCounted }
     if (config['replay.output'] === 'json')
       await terminal.print(`${toJson({ ...toReport(found), families: families.map(toPlain) })}\n`)
     else await terminal.print(renderExposition(families, config.format))
     for (const line of describe(found)) terminal.warn(line)
-    return found.rows.size === 0 && found.sweeps === 0 ? 1 : status
+    return found.rows.size === 0 && found.sweeps === 0 && found.maps === 0 ? 1 : status
   } finally {
     await agent.stop()
   }
@@ -91,6 +109,8 @@ interface Found extends ReplayTotals {
   /** Of recordings of netvitals. */
   readonly sweeps: number
   readonly events: number
+  /** Of bpftrace, as often as they were printed. */
+  readonly maps: number
   /** Values of series that found no place. */
   readonly dropped: number
   /** Events of rows that found no place. */
@@ -104,9 +124,11 @@ function sumOf(families: readonly Family[], metric: MetricName, labels?: string)
 }
 
 function describe(found: Found): string[] {
-  const { lines, rows, sweeps, events, unreadable, firstUnreadable, longLines, partialLines, lost, dropped, notCounted } = found
+  const { lines, rows, sweeps, events, maps, unreadable, firstUnreadable, longLines, partialLines, lost, dropped, notCounted } =
+    found
   const read = [
     ...(sweeps > 0 ? [`${count(sweeps, 'sweep')} and ${count(events, 'event')} of netvitals`] : []),
+    ...(maps > 0 ? [`${count(maps, 'map')} of bpftrace`] : []),
     ...[...rows].map(([format, n]) => `${count(n, 'row')} of ${format}`),
   ]
   return [
@@ -127,4 +149,33 @@ function toReport({ rows, firstUnreadable, ...rest }: Found): object {
 /** A metric with its series, whose labels are taken apart again. */
 function toPlain({ name, definition, series }: Family): object {
   return { name, type: definition.type, series: series.map(({ labels, value }) => ({ labels: parseLabels(labels), value })) }
+}
+
+/** Maps that no script in the file of --config.file declares: what they held last, by the whole key. */
+function toFamilies(maps: ReadonlyMap<string, ReadonlyMap<string, BpftraceValue>>): Family[] {
+  return [...maps].map(([map, entries]): Family => {
+    const labels = entries.size === 1 && entries.has('') ? [] : ['key']
+    const [first] = entries.values()
+    const type = typeof first === 'number' ? 'gauge' : first !== undefined && 'buckets' in first ? 'histogram' : 'summary'
+    const tops = [...entries.values()].flatMap((value) => (typeof value !== 'number' && 'buckets' in value ? value.buckets : []))
+    const bounds = [...new Set(tops.flatMap(({ max }) => (max === undefined ? [] : [max])))].sort((a, b) => a - b)
+    const help = `The bpftrace map @${map}, as it was printed last.`
+    const series = [...entries].map(([key, value]) => ({
+      labels: formatLabels(labels, [cleanLabelValue(key)]),
+      value: toSeriesValue(value, bounds),
+      bornAtMs: 0,
+      bornFromZero: false,
+      slot: undefined,
+    }))
+    const definition = defineUserMetric({ type, help, labels, limit: entries.size, bounds }, 'bpftrace')
+    return { name: userMetricName(map.toLowerCase(), type), definition, series }
+  })
+}
+
+function toSeriesValue(value: BpftraceValue, bounds: readonly number[]): SeriesValue {
+  if (typeof value === 'number') return value
+  if ('total' in value) return { sum: value.total, count: value.count }
+  const counts = bounds.map((bound) => value.buckets.find(({ max }) => max === bound)?.count ?? 0)
+  const above = value.buckets.find(({ max }) => max === undefined)?.count ?? 0
+  return { counts: [...counts, above], sum: Number.NaN }
 }

@@ -24,12 +24,14 @@ export interface Replay {
   readonly tools: Tools
   /** Reads a whole file, `-` standard input, and hands out its rows. A file that cannot be read is an error of the system. */
   read(file: string, onProgress: (readBytes: number, ofBytes: number | undefined) => void): Promise<void>
+  /** Of a line that somebody else reads. */
+  complain(error: ParseError): void
   totals(): ReplayTotals
 }
 
 export interface ReplayOptions {
   /** Each line is offered here first. True: it was taken, it is no tool's. Throws an Error in words if it ought to have been, and is damaged. */
-  readonly takeLine?: (line: string) => boolean
+  readonly takeLine?: (line: string, where: string, number: number) => boolean
 }
 
 export function createReplay({ takeLine = () => false }: ReplayOptions = {}): Replay {
@@ -55,30 +57,31 @@ export function createReplay({ takeLine = () => false }: ReplayOptions = {}): Re
     listeners.get(signal)?.(event, format)
   }
 
+  function complain(error: ParseError): void {
+    unreadable++
+    firstUnreadable ??= error
+  }
+
   async function read(file: string, onProgress: Parameters<Replay['read']>[1]): Promise<void> {
     const where = file === '-' ? 'standard input' : file
     let format: ToolFormatName | undefined
     let number = 0
-    const fail = (error: ParseError): void => {
-      unreadable++
-      firstUnreadable ??= error
-    }
     const reader = createToolReader({
       where,
       onEvent: (event) => format !== undefined && take(event, format),
       onFormat: (found) => {
         format = found
       },
-      onError: fail,
+      onError: complain,
       onLost: (events) => {
         lost += events
       },
     })
     function isTaken(line: string): boolean {
       try {
-        return takeLine(line)
+        return takeLine(line, where, number)
       } catch (error) {
-        fail(new ParseError(where, number, 1, (error as Error).message, line))
+        complain(error instanceof ParseError ? error : new ParseError(where, number, 1, (error as Error).message, line))
         return true
       }
     }
@@ -112,6 +115,7 @@ export function createReplay({ takeLine = () => false }: ReplayOptions = {}): Re
 
   return {
     read,
+    complain,
     tools: {
       of: (signal) => tools.get(signal),
       all: () => [],

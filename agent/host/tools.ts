@@ -19,6 +19,7 @@ export const toolSignals = {
   retransmits: ['retransmit'],
   drops: ['drop'],
   connects: ['state_change', 'connect_latency'],
+  opens: ['connect', 'accept'],
 } as const satisfies Record<string, readonly ToolEventType[]>
 export type ToolSignal = keyof typeof toolSignals
 

@@ -57,7 +57,7 @@ export const lossKinds = ['map_full', 'recursion', 'destinations_full', 'long_li
 export type LossKind = (typeof lossKinds)[number]
 
 /** What tools and scripts of the user tell. */
-export const toolNames = ['retransmits', 'drops', 'connects', 'scripts'] as const
+export const toolNames = ['retransmits', 'drops', 'connects', 'opens', 'scripts'] as const
 
 /** Every label once. Never an address, an ephemeral port, a process, a user or a raw message. */
 export const labels = {

@@ -47,6 +47,7 @@ export const sourcesOfTools: Readonly<Record<ToolSignal, string>> = {
   retransmits: 'trace-retransmits',
   drops: 'trace-drops',
   connects: 'trace-connects',
+  opens: 'proc-snmp',
 }
 
 /** The tracer's maps that these sources read: a map bears its metric's name without the prefix. */

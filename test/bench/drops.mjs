@@ -19,6 +19,7 @@ const observers = {
   nobody,
   'netvitals, drops only': netvitalsWith(['dropped_packets_total'], count),
   'netvitals, all programs': netvitalsWith(mapNames, count),
+  'netvitals, all programs and single events': netvitalsWith(mapNames, count, { events: true }),
   ...(hasBpftrace() && {
     'bpftrace, count by reason': bpftraceWith('tracepoint:skb:kfree_skb { @[args->reason] = count(); }', {
       counts: { name: '' },

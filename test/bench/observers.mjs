@@ -5,16 +5,22 @@ import { once } from 'node:events'
 import fs from 'node:fs'
 import { mapNames } from '../../dist/agent/host/traced-maps.js'
 import { createTracer } from '../../dist/agent/host/tracer.js'
+import { limits } from '../../dist/agent/limits.js'
 import { readBpfObjects, timePrograms } from './bpf-objects.mjs'
 import { median, own, printRow, sleep, stop } from './process.mjs'
 
 export const nobody = async () => async () => undefined
 
-/** The tracer with some of its maps, or all; `count` reads how many events it saw. */
-export function netvitalsWith(maps, count) {
+/** The tracer with some of its maps, or all; `count` reads how many events it saw. `events`: it shows single ones too. */
+export function netvitalsWith(maps, count, { events = false } = {}) {
   return async () => {
-    const tracer = await startTracer(maps)
+    const tracer = await startTracer(maps, events)
+    const showing = setInterval(() => {
+      tracer.events?.take()
+      tracer.events?.grant((limits.eventsPerSecond * limits.eventsIntervalMs) / 1000)
+    }, limits.eventsIntervalMs)
     return async () => {
+      clearInterval(showing)
       const seen = count(tracer)
       await tracer.stop()
       return seen
@@ -22,8 +28,8 @@ export function netvitalsWith(maps, count) {
   }
 }
 
-async function startTracer(maps = mapNames) {
-  const tracer = createTracer({ off: mapNames.filter((name) => !maps.includes(name)), tasks: false })
+async function startTracer(maps = mapNames, events = false) {
+  const tracer = createTracer({ off: mapNames.filter((name) => !maps.includes(name)), tasks: false, events })
   await tracer.start()
   for (const name of maps) {
     const missing = tracer.missing(name)

@@ -8,6 +8,7 @@ import {
   BpftraceScriptError,
   type CombinedScripts,
   combineScripts,
+  createReadingCollector,
   parseBpftraceError,
 } from '../../parsers/bpftrace-script.ts'
 import { damaged } from './proc-recorded.ts'
@@ -321,6 +322,95 @@ test('many long scripts are combined at once', () => {
   const started = performance.now()
   combine(...Array.from({ length: 10 }, (_, i) => script(`kprobe:a {\n${body}}`, { x: 'flip' }, `${i}.bt`)))
   expect(performance.now() - started).toBeLessThan(5000)
+})
+
+describe('createReadingCollector', () => {
+  const combined = combine(
+    script('kprobe:a { @x[pid] = count(); @n = count(); @g = max(5); @own = 1; }', { x: 'flip', n: 'flip', g: 'keep' }),
+  )
+  type Given = [map: string, entries: Record<string, unknown>]
+  function collect(...maps: [name: string, entries: Record<string, number>][]): { given: Given[]; beats: number } {
+    const given: Given[] = []
+    let beats = 0
+    const collector = createReadingCollector(combined, ({ map }, entries) => given.push([map, Object.fromEntries(entries)]))
+    for (const [map, entries] of maps) {
+      if (collector.push({ type: 'map', map, entries: new Map(Object.entries(entries)), skipped: 0 })) beats++
+    }
+    collector.end()
+    return { given, beats }
+  }
+  const tick = (count: number): [string, Record<string, number>] => ['nv_tick', { '': count }]
+
+  it('gives each reading at its heartbeat, and the rest at the end', () => {
+    const given: Given[] = []
+    const collector = createReadingCollector(combined, ({ map, script: index, reads }, entries) => {
+      expect([index, reads]).toEqual([0, map === 'g' ? 'keep' : 'flip'])
+      given.push([map, Object.fromEntries(entries)])
+    })
+    const push = (map: string, entries: Record<string, number>) =>
+      collector.push({ type: 'map', map, entries: new Map(Object.entries(entries)), skipped: 0 })
+    expect(push('s0_0_x', { 1: 5 })).toBe(false)
+    push('s0_g', { '': 3 })
+    push('s0_own', { '': 1 })
+    push('other', { '': 1 })
+    expect(given).toEqual([])
+    expect(push('nv_tick', { '': 1 })).toBe(true)
+    expect(given.splice(0)).toEqual([
+      ['x', { 1: 5 }],
+      ['g', { '': 3 }],
+    ])
+    push('s0_1_x', { 1: 7 })
+    collector.end()
+    expect(given.splice(0)).toEqual([['x', { 1: 7 }]])
+    collector.end()
+    expect(given).toEqual([])
+  })
+  it('counts once what is printed again at the end because it was not cleared any more', () => {
+    expect(
+      collect(
+        ['s0_0_x', { 1: 5, 2: 6 }],
+        ['s0_0_n', { '': 11 }],
+        ['nv_half', { '': 1 }],
+        tick(1),
+        ['s0_0_n', { '': 0 }], // this one was
+        ['s0_0_x', { 1: 5, 2: 6 }],
+        ['s0_1_n', { '': 2 }],
+        ['s0_1_x', { 2: 2 }],
+        ['s0_g', { '': 9 }],
+      ),
+    ).toEqual({
+      beats: 0,
+      given: [
+        ['x', { 1: 5, 2: 6 }],
+        ['n', { '': 11 }],
+        ['n', { '': 2 }],
+        ['x', { 2: 2 }],
+        ['g', { '': 9 }],
+      ],
+    })
+  })
+  it('adds what is printed at the end for the first time, and takes the last of what is kept', () => {
+    expect(
+      collect(
+        ['s0_g', { '': 1 }],
+        ['s0_1_x', { 1: 5 }],
+        tick(1),
+        ['s0_g', { '': 2 }],
+        ['nv_half', { '': 1 }],
+        tick(1),
+        ['s0_1_x', { 1: 6 }],
+        ['s0_g', { '': 3 }],
+      ),
+    ).toEqual({
+      beats: 1,
+      given: [
+        ['g', { '': 1 }],
+        ['x', { 1: 5 }],
+        ['g', { '': 3 }],
+        ['x', { 1: 6 }],
+      ],
+    })
+  })
 })
 
 describe('parseBpftraceError', () => {

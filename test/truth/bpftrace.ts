@@ -22,7 +22,7 @@ export interface RunningBpftrace {
   pause(ms: number): Promise<void>
   /** How often the kernel left out a program, because another was at work on the same CPU or a map was being changed there. */
   missed(): number
-  /** At the end, by SIGINT or another signal, after which what is read is whole. */
+  /** Ends it by SIGINT or another signal, after which what is read is whole. */
   stop(signal?: 'SIGINT' | 'SIGTERM'): Promise<void>
 }
 
