@@ -270,12 +270,12 @@ function countNewlines(text: string): number {
 
 /** Without comments and newlines; newlines within strings stay. */
 function toOneLine(tokens: readonly Token[], rename: Rename): string {
-  let text = ''
+  const parts: string[] = []
   for (const token of tokens) {
-    if (!isSpace(token.kind)) text += rename(token)
-    else if (!text.endsWith(' ')) text += ' '
+    if (!isSpace(token.kind)) parts.push(rename(token))
+    else if (parts.at(-1) !== ' ') parts.push(' ')
   }
-  return text.trim()
+  return parts.join('').trim()
 }
 
 /** The text as it grows, and whence each of its lines is. */
@@ -439,10 +439,10 @@ class Rewriter {
       throw this.#error(token, `@${name} is read and cleared by netvitals: take ${call}() out`)
     }
     if (!writes) throw this.#error(token, this.#useOther(name, 'as a value'))
-    const operator = tokens[this.#afterKey(tokens, at)]?.text
+    const next = this.#afterKey(tokens, at)
+    const operator = tokens[next]?.text
     if (before === '++' || operator === '++' || operator === '+=') return
-    const [value, parenthesis] = tokens.slice(this.#afterKey(tokens, at) + 1)
-    const assigned = operator === '=' && parenthesis?.text === '(' ? (value?.text ?? '') : ''
+    const assigned = operator === '=' && tokens[next + 2]?.text === '(' ? (tokens[next + 1]?.text ?? '') : ''
     if (additive.includes(assigned)) return
     if (assigned === 'avg') {
       throw this.#error(token, `avg() of @${name} cannot be added to the next one: use stats()`)

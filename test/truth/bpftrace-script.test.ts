@@ -91,7 +91,8 @@ requireBpftrace('scripts combined lose no count between reading and clearing', (
     const total = [...drops.values()].reduce<number>((sum, one) => sum + (one as number), 0)
     if (process.env.DEBUG) console.log({ sent, missed, total, prints: bpftrace.prints('0 drops') })
     expect(bpftrace.prints('0 drops')).toBeGreaterThanOrEqual(2)
-    expect(total).toBe(sent)
+    // Where the kernel left programs out, nobody is to blame for what is missing.
+    expect({ total, missed }).toEqual({ total: sent, missed: 0 })
     expect(drops.size).toBe(ports)
     expect(new Set(drops.values())).toEqual(new Set([sent / ports]))
     expect(value('0 total')).toBe(sent)

@@ -101,8 +101,7 @@ requireBpftrace('tools of the user, live', () => {
       },
     })
     await wiring.sweep()
-    await untilTold()
-  }, 180_000 * slowness)
+  })
   afterAll(async () => {
     await wiring?.stop()
     await topology?.dispose()
@@ -174,7 +173,14 @@ requireBpftrace('tools of the user, live', () => {
     return { a: ofA!, b: ofB! }
   }
 
-  describe.each(['ipv4', 'ipv6'] as const)('%s', (family) => {
+  const long = { timeout: 180_000 * slowness }
+  it('they run, and are understood', long, async () => {
+    await untilTold()
+    const formats = wiring.host.tools.all().map((tool) => [tool.signal, tool.format()])
+    expect(formats).toEqual([['retransmits', 'bcc tcpretrans'], ...(tellsReasons ? [['drops', 'bcc tcpdrop']] : [])])
+  })
+
+  describe.each(['ipv4', 'ipv6'] as const)('%s', long, (family) => {
     it('20 SYNs sent again', async () => {
       rule('A', family, 5001)
       const told = await during(retransmits, { kind: 'syn' }, async () => {
@@ -228,7 +234,7 @@ requireBpftrace('tools of the user, live', () => {
     expect(tracer.missing('tcp_received_resets_total')).toBeUndefined()
   })
 
-  it('killed and started again: counters go on, and `check` says what is unknown', async () => {
+  it('killed and started again: counters go on, and `check` says what is unknown', long, async () => {
     const before = count(retransmits, a)
     const [pid = 0, ...others] = findProcesses(scripts.retransmits)
     expect(others).toEqual([])

@@ -93,6 +93,7 @@ requireTraced('tcp_sent_resets_by_reason_total', 'single events', () => {
         .recent()
         .filter(isEvent)
         .map(({ source, destination }) => [source.port, destination.port])
+        .filter((pair) => pair.includes(5999)) // the machine may do other things too
       expect(new Set(ports.map((pair) => Math.max(...pair.map(Number)))).size).toBe(1)
     })
 

@@ -21,6 +21,7 @@ const others = [
   'read-sysctl',
   'source',
   'tool-counters',
+  'tool-opens', // of replay: it stands in for proc-snmp
   'traced-counters',
   'unwrap',
 ]

@@ -6,6 +6,7 @@ import { limits } from '../../../agent/limits.ts'
 import type { MetricName } from '../../../agent/metrics/catalogue.ts'
 import type { EventReport, Out, Source } from '../../../agent/sources/source.ts'
 import { createToolCounters } from '../../../agent/sources/tool-counters.ts'
+import { createToolOpens } from '../../../agent/sources/tool-opens.ts'
 import { createTraceConnects } from '../../../agent/sources/trace-connects.ts'
 import { createTraceDrops } from '../../../agent/sources/trace-drops.ts'
 import { createTraceRetransmits } from '../../../agent/sources/trace-retransmits.ts'
@@ -56,7 +57,7 @@ describe('retransmissions', () => {
       retransRow('10.0.0.1', 'SYN_SENT'),
       retransRow('10.0.0.2', 'NEW_SYN_RECV'),
       retransRow('10.0.0.2', 'SYN_RECV'),
-      retransRow('10.0.0.2', 'ESTABLISHED', 'L'),
+      retransRow('10.0.0.2', 'ESTABLISHED', 'L'), // a probe, which may send nothing again
       retransRow('192.0.2.1', 'CLOSE_WAIT'),
       retransRow('2001:db8::1', 'ESTABLISHED', 'R', 6),
     )
@@ -65,7 +66,6 @@ describe('retransmissions', () => {
       ['shop', metric, 'data', 4],
       ['shop', metric, 'syn', 1],
       ['bank', metric, 'synack', 2],
-      ['bank', metric, 'probe', 1],
       ['host', metric, 'data', 1],
     ])
     expect([...collected.absent.keys()]).toEqual(['netvitals_tcp_retransmit_failures_total'])
@@ -177,6 +177,44 @@ describe('drops', () => {
     ])
   })
 
+  const netfilterOut = [
+    "\tb'nf_hook_slow+0xa9'",
+    "\tb'__ip_local_out+0xcf'",
+    "\tb'__tcp_transmit_skb+0x1'",
+    "\tb'tcp_v4_rcv+0x1'",
+  ]
+  it('have the direction that the innermost function of their stack tells, whoever’s both addresses are', async () => {
+    const source = use('drops', createTraceDrops)
+    const [first = ''] = row('10.0.0.1', '10.0.0.2')
+    fake.print(header, first, ...netfilterOut, '', first, "\tb'nf_hook_slow+0xa9'", "\tb'ip_local_deliver+0xcf'", '')
+    expect(toldOf(await collectFrom(source))).toEqual([
+      ['shop', metric, 'netfilter_drop', 'netfilter', 'tcp', 'out', 1],
+      ['bank', metric, 'netfilter_drop', 'netfilter', 'tcp', 'in', 1],
+    ])
+  })
+
+  it('of bpftrace on the way out are those of the socket too, which it prints first', async () => {
+    const source = use('drops', createTraceDrops)
+    fake.print('TIME     PID      COMM             SADDR:SPORT             DADDR:DPORT             STATE')
+    const first = '01:55:05 0        swapper/0        10.0.0.2:22             10.0.0.1:34619          ESTABLISHED'
+    fake.print(
+      first,
+      '',
+      '  kfree_skb_reason+1',
+      '  __ip_queue_xmit+1',
+      '',
+      first,
+      '',
+      '  kfree_skb_reason+1',
+      '  tcp_v4_rcv+1',
+      '',
+    )
+    expect(toldOf(await collectFrom(source))).toEqual([
+      ['bank', metric, 'not_told', 'other', 'tcp', 'out', 1],
+      ['bank', metric, 'not_told', 'other', 'tcp', 'in', 1],
+    ])
+  })
+
   it('of older bcc and of bpftrace have no reason; bpftrace prints the receiver first', async () => {
     const source = use('drops', createTraceDrops)
     fake.print('TIME     PID     IP SADDR:SPORT          > DADDR:DPORT          STATE (FLAGS)')
@@ -254,7 +292,7 @@ describe('drops', () => {
         '',
       )
       await settle()
-      expect(heard).toMatchObject([{ of: { address: '203.0.113.1' }, reason: 'not_told', function: 'tcp_drop+0x1' }])
+      expect(heard).toMatchObject([{ of: { address: '203.0.113.1' }, reason: 'not_told', function: 'tcp_rcv+0x2' }])
     })
 
     it('are no more than the limit in a time; the others are told as a number, exactly', async () => {
@@ -356,6 +394,20 @@ describe('connects', () => {
       fake.print(`1201   wget         4  203.0.113.1      198.51.100.7     80    ${ms}`)
     expect((await collectFrom(source)).caveats.join()).toContain('3 events of addresses that no known')
   })
+})
+
+it('opens: of connects and accepts, from recordings alone', async () => {
+  const source = use('opens', createToolOpens)
+  fake.print(
+    'PID    COMM         IP SADDR            DADDR            DPORT',
+    ...Array(2).fill('1479   telnet       4  10.0.0.1         198.51.100.7     23'),
+    'PID     COMM         IP RADDR            RPORT LADDR            LPORT',
+    '907     sshd         4  198.51.100.7     32324 10.0.0.1         22',
+  )
+  expect(toldOf(await collectFrom(source))).toEqual([
+    ['shop', 'tcp_active_opens_total', 2],
+    ['shop', 'tcp_passive_opens_total', 1],
+  ])
 })
 
 describe('limits', () => {
