@@ -83,7 +83,7 @@ export const limits = {
   eventsPerSecond: 200,
   /** The kernel is given a share of them so often, and asked for what it has. */
   eventsIntervalMs: 100,
-  /** Events in the kernel not yet read; 128 bytes each. */
+  /** Events in the kernel not yet read; 88 bytes each. */
   eventRingBytes: 1 << 18,
   /** The newest, for `observe --last`; some 500 bytes each. */
   eventsKept: 4096,

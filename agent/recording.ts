@@ -1,8 +1,9 @@
 import type { EventMessage } from './events.ts'
 import { limits } from './limits.ts'
-import { definitionOf, histogramBoundsSeconds, type MetricName, metricNames } from './metrics/catalogue.ts'
+import { definitionOf, histogramBoundsSeconds, type MetricDefinition, type MetricName, metricNames } from './metrics/catalogue.ts'
 import { cleanLabelValue, formatLabels, parseLabels } from './metrics/label-text.ts'
 import type { Family, Series, SeriesValue, Snapshot } from './metrics/snapshot.ts'
+import { defineUserMetric, type UserMap, userMetricTypes } from './metrics/user-metrics.ts'
 import { addValues } from './series.ts'
 
 /** Of what `record` writes; a field may be added within a version, never changed. */
@@ -25,6 +26,8 @@ export type RecordingLine =
       readonly name: string
       readonly series: readonly (readonly [labels: string, value: SeriesValue])[]
       readonly gone?: readonly string[]
+      /** Of a metric of the user, which no catalogue has. */
+      readonly declared?: UserMap
     }
   | { readonly type: 'event'; readonly event: EventMessage }
 
@@ -39,15 +42,16 @@ export function createRecorder(): (snapshot: Pick<Snapshot, 'families'>, time: s
       before.delete(name)
       for (const gone of cut([...series.keys()])) lines.push({ type: 'family', name, series: [], gone })
     }
-    for (const { name, series } of families) {
+    for (const { name, definition, series } of families) {
+      const declared = isCatalogued(name) ? {} : { declared: declarationOf(definition) }
       const old = before.get(name) ?? new Map<string, string>()
       const now = new Map(series.map(({ labels, value }) => [labels, JSON.stringify(value)]))
       before.set(name, now)
       const changed = series.filter(({ labels }) => old.get(labels) !== now.get(labels))
       const gone = [...old.keys()].filter((labels) => !now.has(labels))
-      for (const part of cut(gone)) lines.push({ type: 'family', name, series: [], gone: part })
+      for (const part of cut(gone)) lines.push({ type: 'family', name, series: [], gone: part, ...declared })
       for (const part of cut(changed))
-        lines.push({ type: 'family', name, series: part.map(({ labels, value }) => [labels, value]) })
+        lines.push({ type: 'family', name, series: part.map(({ labels, value }) => [labels, value]), ...declared })
     }
     return lines
   }
@@ -72,19 +76,18 @@ export interface RecordingReader {
 
 /** Puts a recording together again. Keeps the last value of each series and nothing else. */
 export function createRecordingReader(): RecordingReader {
-  const values = new Map<MetricName, Map<string, SeriesValue>>()
+  const values = new Map<string, { readonly definition: MetricDefinition; readonly series: Map<string, SeriesValue> }>()
   let sweeps = 0
   let events = 0
   let count = 0
   let dropped = 0
 
-  function readFamily({ name, series, gone = [] }: Extract<RecordingLine, { type: 'family' }>): void {
-    const known = metricNames.find((one) => one === name)
-    if (known === undefined) throw new Error(`no metric of this version: ${JSON.stringify(name)}`)
-    const wrong = series.find(([labels, value]) => !isSeries(known, labels, value))
+  function readFamily({ name, series, gone = [], declared }: Extract<RecordingLine, { type: 'family' }>): void {
+    const family = values.get(name) ?? { definition: findDefinition(name, declared), series: new Map<string, SeriesValue>() }
+    const { definition, series: ofFamily } = family
+    const wrong = series.find(([labels, value]) => !isSeries(definition, labels, value))
     if (wrong !== undefined) throw new Error(`no series of ${name}: ${JSON.stringify(wrong).slice(0, 100)}`)
-    const ofFamily = values.get(known) ?? new Map<string, SeriesValue>()
-    values.set(known, ofFamily)
+    values.set(name, family)
     for (const labels of gone) if (ofFamily.delete(labels)) count--
     for (const [labels, value] of series) {
       if (!ofFamily.has(labels)) {
@@ -94,7 +97,7 @@ export function createRecordingReader(): RecordingReader {
         }
         count++
       }
-      ofFamily.set(labels, value)
+      ofFamily.set(labels, isWithoutSum(value) ? { ...value, sum: Number.NaN } : value)
     }
   }
 
@@ -113,12 +116,8 @@ export function createRecordingReader(): RecordingReader {
     },
     families: () =>
       [...values]
-        .filter(([, series]) => series.size > 0)
-        .map(([name, series]) => ({
-          name,
-          definition: definitionOf(name),
-          series: toSeries(series),
-        })),
+        .filter(([, { series }]) => series.size > 0)
+        .map(([name, { definition, series }]) => ({ name, definition, series: toSeries(series) })),
     get sweeps() {
       return sweeps
     },
@@ -158,15 +157,43 @@ export function mergeFamilies(...all: readonly (readonly Family[])[]): readonly 
 }
 
 /** A recording may have been edited: nothing of it gets into the exposition that could not have been there. */
-function isSeries(name: MetricName, labels: unknown, value: unknown): value is SeriesValue {
-  const { type, scope, labels: own } = definitionOf(name)
+function isSeries(definition: MetricDefinition, labels: unknown, value: unknown): value is SeriesValue {
+  const { type, scope, labels: own, bounds } = definition
   const names = scope === 'pod' ? ['namespace', 'pod', ...own] : own
   if (typeof labels !== 'string' || labels !== cleanLabels(names, labels)) return false
-  if (type === 'counter' || type === 'gauge') return isCount(value)
-  if (typeof value !== 'object' || value === null || !('sum' in value) || !isCount(value.sum)) return false
+  if (type === 'gauge') return Number.isFinite(value)
+  if (type === 'counter') return isCount(value)
+  if (typeof value !== 'object' || value === null || !('sum' in value)) return false
+  if (!isCount(value.sum) && !(bounds !== undefined && value.sum === null)) return false
   if (type === 'summary') return 'count' in value && isCount(value.count)
   const { counts } = value as { counts?: unknown }
-  return Array.isArray(counts) && counts.length === histogramBoundsSeconds.length + 1 && counts.every(isCount)
+  return Array.isArray(counts) && counts.length === (bounds ?? histogramBoundsSeconds).length + 1 && counts.every(isCount)
+}
+
+const isCatalogued = (name: string): name is MetricName => metricNames.includes(name as MetricName)
+
+/** JSON has no NaN, which the sum of a histogram of bpftrace is. */
+const isWithoutSum = (value: SeriesValue): value is Extract<SeriesValue, { counts: unknown }> =>
+  typeof value === 'object' && value.sum === null
+
+function declarationOf({ type, help, labels, seriesMax = 1, bounds }: MetricDefinition): UserMap {
+  return { type, help, labels, limit: seriesMax - 1, ...(bounds && { bounds }) }
+}
+
+function findDefinition(name: string, declared: UserMap | undefined): MetricDefinition {
+  if (isCatalogued(name)) return definitionOf(name)
+  if (!/^netvitals_user_[a-z0-9_]{1,128}$/.test(name) || !isDeclaration(declared))
+    throw new Error(`no metric of this version: ${JSON.stringify(name)}`)
+  return defineUserMetric(declared, 'a recording')
+}
+
+function isDeclaration(declared: unknown): declared is UserMap {
+  if (typeof declared !== 'object' || declared === null) return false
+  const { type, help, labels, limit, bounds } = declared as { readonly [K in keyof UserMap]?: unknown }
+  const isType = userMetricTypes.some((one) => one === type)
+  const areLabels = Array.isArray(labels) && labels.every((label) => /^[a-z_][a-z0-9_]{0,63}$/.test(label))
+  const areBounds = bounds === undefined || (Array.isArray(bounds) && bounds.every(Number.isFinite))
+  return isType && typeof help === 'string' && help.length <= 1000 && areLabels && isCount(limit) && areBounds
 }
 
 /** As the agent would have written them. */

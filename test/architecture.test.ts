@@ -69,7 +69,7 @@ const rules: { files: RegExp; may: RegExp; sentence: string }[] = [
   },
   {
     files: /^agent\/recording\.ts$/,
-    may: /^agent\/(events|limits|series|metrics\/(catalogue|snapshot|label-text))\.ts$/,
+    may: /^agent\/(events|limits|series|metrics\/(catalogue|snapshot|label-text|user-metrics))\.ts$/,
     sentence: 'a recording imports events, the catalogue, snapshots and limits',
   },
   {

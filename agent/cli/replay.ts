@@ -64,7 +64,7 @@ export async function replay(config: Config, terminal: Terminal): Promise<number
     }
     maps.end()
     const { families: told } = await agent.sweep.take()
-    const families = [...mergeFamilies(recording.families(), told), ...toFamilies(maps.undeclared())]
+    const families = mergeFamilies(recording.families(), told, toFamilies(maps.undeclared()))
     const ofAgent = await agent.self.families()
     const dropped = recording.dropped + sumOf(ofAgent, 'netvitals_series_dropped_total')
     const notCounted = sumOf(ofAgent, 'netvitals_lost_events_total', 'kind="map_full"')

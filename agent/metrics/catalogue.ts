@@ -1311,7 +1311,7 @@ export const catalogue = {
     birth: 'subject',
     source: 'agent',
     labels: [],
-    help: 'Network namespaces of the last sweep that belong to nobody known, or are beyond the limit; their values are left out.',
+    help: 'Network namespaces, and addresses that tools tell of, that belong to nobody known in the last sweep or are beyond the limit; their values are left out.',
     origin: 'the agent',
   },
   netvitals_subjects_skipped: {

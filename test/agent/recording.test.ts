@@ -5,6 +5,7 @@ import { definitionOf, histogramBoundsSeconds, type MetricName } from '../../age
 import { cleanLabelValue, formatLabels } from '../../agent/metrics/label-text.ts'
 import { renderExposition } from '../../agent/metrics/render.ts'
 import type { Family, SeriesValue } from '../../agent/metrics/snapshot.ts'
+import { defineUserMetric } from '../../agent/metrics/user-metrics.ts'
 import { createRecorder, createRecordingReader, mergeFamilies, type RecordingLine } from '../../agent/recording.ts'
 import { series, snapshotOf } from './http/fake-parts.ts'
 
@@ -304,5 +305,39 @@ describe('what several have counted', () => {
         expect(names.length).toBe(new Set(names).size)
       }),
     )
+  })
+})
+
+describe('metrics of the user', () => {
+  const counter = { type: 'counter', help: 'Failed "calls"\nof connect().', labels: ['errno'], limit: 5 } as const
+  const histogram = { type: 'histogram', help: 'Sizes.', labels: [], limit: 1, bounds: [1, 10] } as const
+  const families: readonly Family[] = [
+    {
+      name: 'netvitals_user_errors_total',
+      definition: defineUserMetric(counter, 'a.bt'),
+      series: [series('errno="111"', 7)],
+    },
+    {
+      name: 'netvitals_user_sizes',
+      definition: defineUserMetric(histogram, 'a.bt'),
+      series: [series('', { counts: [1, 2, 3], sum: Number.NaN })],
+    },
+  ]
+  const lines = textOf([header, ...createRecorder()({ families }, time)])
+
+  it('bring their declaration along', () => {
+    expect(renderExposition(readAll(lines).families(), 'text')).toBe(renderExposition(families, 'text'))
+  })
+
+  it.each<[string, (line: Record<string, unknown>) => object]>([
+    ['without a declaration', ({ declared, ...rest }) => rest],
+    ['under a name of another kind', (line) => ({ ...line, name: 'netvitals_other' })],
+    ['of no type', (line) => ({ ...line, declared: { ...counter, type: 'untyped' } })],
+    ['with a label that is none', (line) => ({ ...line, declared: { ...counter, labels: ['a="b",c'] } })],
+    ['with other labels', (line) => ({ ...line, series: [['program="x"', 1]] })],
+    ['with a value that is none', (line) => ({ ...line, series: [['errno="1"', null]] })],
+  ])('are refused %s', (_, change) => {
+    const text = JSON.stringify(change(JSON.parse(lines[2]!)))
+    expect(() => readAll([lines[0]!, text])).toThrow(/^no (metric|series) of/)
   })
 })

@@ -15,6 +15,8 @@ const patience = { timeout: 60_000 * slowness, interval: 200 }
 const retransmits = 'netvitals_tcp_retransmitted_segments_by_kind_total'
 const drops = 'netvitals_dropped_packets_total'
 
+/** Set it to try the real one where it compiles: TCPRETRANS=tcpretrans-bpfcc, with `-t 'they run|sent again'`. */
+const tcpretrans = process.env.TCPRETRANS?.split(' ')
 /** Like bcc's tcpretrans and tcpdrop, whose columns they print: those need a compiler of their own and kprobes. */
 const likeTcpretrans = `
 BEGIN { printf("TIME     PID     IP LADDR:LPORT          T> RADDR:RPORT          STATE\\n"); }
@@ -96,7 +98,7 @@ requireBpftrace('tools of the user, live', () => {
     }) as [Namespace, Namespace]
     wiring = await startWiring({
       tools: {
-        retransmits: { command: ['bpftrace', scripts.retransmits] },
+        retransmits: { command: tcpretrans ?? ['bpftrace', scripts.retransmits] },
         ...(tellsReasons && { drops: { command: ['bpftrace', scripts.drops] } }),
       },
     })
