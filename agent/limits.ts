@@ -79,7 +79,7 @@ export const limits = {
   historyFrameMs: 20_000,
 
   // single events
-  /** Of each type in a second; what is more is counted. */
+  /** Of each type in a second, or at once after a quiet one; what is more is counted. */
   eventsPerSecond: 200,
   /** The kernel is given a share of them so often, and asked for what it has. */
   eventsIntervalMs: 100,

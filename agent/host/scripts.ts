@@ -3,10 +3,11 @@ import { type BpftraceMap, parseBpftraceJson } from '../../parsers/bpftrace-json
 import {
   type BpftraceReading,
   BpftraceScriptError,
-  bpftraceHeartbeat,
   type CombinedScripts,
   combineScripts,
+  createReadingCollector,
   parseBpftraceError,
+  type ReadingCollector,
 } from '../../parsers/bpftrace-script.ts'
 import { ParseError } from '../../parsers/text.ts'
 import { limits } from '../limits.ts'
@@ -65,6 +66,8 @@ export function createScripts(settings: readonly ScriptSetting[], log: Log, prog
   let usedSeconds = 0
   let before = notStarted
   let combined: CombinedScripts | undefined
+  /** Of the run of bpftrace that is now. */
+  let collector: ReadingCollector | undefined
   /** The scripts that are in it, by its own numbers. */
   let included: readonly number[] = []
   let lastReadingAtMs: number | undefined
@@ -115,16 +118,9 @@ export function createScripts(settings: readonly ScriptSetting[], log: Log, prog
     try {
       const message = parseBpftraceJson({ where: program, number: child?.status().lines ?? 0, text })
       if (message.type === 'lost') lostEvents += message.events
-      if (message.type !== 'map') return
-      if (message.map === bpftraceHeartbeat) {
-        lastReadingAtMs = performance.now()
-        recursionOfRun = Math.max(recursionOfRun, readRecursion(child?.status().pid))
-        return
-      }
-      const of = combined.mapOf(message.map)
-      if (of === undefined) return
-      if (message.entries.size >= limits.scriptKeys) full.add(of.map)
-      listener(included[of.script]!, of.map, message.entries)
+      if (message.type !== 'map' || !collector?.push(message)) return
+      lastReadingAtMs = performance.now()
+      recursionOfRun = Math.max(recursionOfRun, readRecursion(child?.status().pid))
     } catch (error) {
       if (!(error instanceof ParseError)) throw error
       unreadable++
@@ -132,8 +128,17 @@ export function createScripts(settings: readonly ScriptSetting[], log: Log, prog
     }
   }
 
+  function startCollecting(of: CombinedScripts): void {
+    const scripts = included
+    collector = createReadingCollector(of, ({ script, map }, entries) => {
+      if (entries.size >= limits.scriptKeys) full.add(map)
+      listener(scripts[script]!, map, entries)
+    })
+  }
+
   /** bpftrace ends at once when one script is wrong: that one is left out, the others go on. */
   function takeEnd(): void {
+    collector?.end()
     recursion += recursionOfRun
     recursionOfRun = 0
     if (stopping || child === undefined || combined === undefined) return
@@ -162,10 +167,11 @@ export function createScripts(settings: readonly ScriptSetting[], log: Log, prog
   }
 
   function launch(): void {
-    combined = combine()
-    if (combined === undefined) return
+    const started = combine()
+    combined = started
+    if (started === undefined) return
     child = superviseChild({
-      command: [program, '-f', 'json', '-e', combined.text],
+      command: [program, '-f', 'json', '-e', started.text],
       environment: {
         ...minimalEnvironment,
         // The first is what versions up to 0.18 understand, the second what later ones do.
@@ -173,6 +179,7 @@ export function createScripts(settings: readonly ScriptSetting[], log: Log, prog
         BPFTRACE_MAX_MAP_KEYS: String(limits.scriptKeys),
       },
       lineBytesMax: limits.scriptLineBytes,
+      onStart: () => startCollecting(started),
       onLine: takeLine,
       onEnd: takeEnd,
       log,

@@ -47,8 +47,8 @@ export interface TracedEvent {
 export interface TracedEvents {
   /** Those in the kernel, oldest first. */
   take(): readonly TracedEvent[]
-  /** So many more of each type are let through until the next call; what is left of the grant before is void. */
-  grant(count: number): void
+  /** So many more of each type are let through, with what is left of the grants before; at most `most`. */
+  grant(count: number, most: number): void
   /** Since the start, those not given out, exactly: packets of drops, segments of retransmissions. */
   notShown(type: TracedEventType): number
   close(): void
@@ -98,10 +98,12 @@ export function createTracedEvents(libbpf: Libbpf, object: BpfObject): TracedEve
       if (result < 0) throw new Error(`cannot read the kernel's events: ${errorName(result)}`)
       return taken
     },
-    grant(count) {
-      grantOf[0] = BigInt(count)
+    grant(count, most) {
       tracedEventTypes.forEach((_, slot) => {
-        const result = libbpf.updateElem(granted, Uint8Array.of(slot, 0, 0, 0), grantOf, 0)
+        const key = Uint8Array.of(slot, 0, 0, 0)
+        const left = libbpf.lookupElem(granted, key, grantOf) < 0 ? 0 : Math.max(0, Number(grantOf[0]))
+        grantOf[0] = BigInt(Math.min(left + count, most))
+        const result = libbpf.updateElem(granted, key, grantOf, 0)
         if (result < 0) throw new Error(`cannot grant the kernel events: ${errorName(result)}`)
       })
     },

@@ -84,7 +84,7 @@ export function createTraceEvents(host: Host, now: () => number = () => performa
     const { events } = tracer
     if (events === undefined || out === undefined) return
     const taken = events.take()
-    events.grant((limits.eventsPerSecond * limits.eventsIntervalMs) / 1000)
+    events.grant((limits.eventsPerSecond * limits.eventsIntervalMs) / 1000, limits.eventsPerSecond)
     for (const { type, packets } of taken) shown.set(type, shown.get(type)! + packets)
     const locations = taken.filter(isUnspecified).map(({ location }) => location)
     const functions = locations.length > 0 ? await symbols.find(locations) : undefined

@@ -17,7 +17,7 @@ export function netvitalsWith(maps, count, { events = false } = {}) {
     const tracer = await startTracer(maps, events)
     const showing = setInterval(() => {
       tracer.events?.take()
-      tracer.events?.grant((limits.eventsPerSecond * limits.eventsIntervalMs) / 1000)
+      tracer.events?.grant((limits.eventsPerSecond * limits.eventsIntervalMs) / 1000, limits.eventsPerSecond)
     }, limits.eventsIntervalMs)
     return async () => {
       clearInterval(showing)
