@@ -140,7 +140,8 @@ requireBpftrace('the example scripts count exactly what happens', () => {
       })
     })
 
-    test('fast recoveries, as many as the kernel counts', async () => {
+    // Again, once, if it fails: on a starved virtual machine bpftrace missed 6 of 34, of which the kernel knew nothing.
+    test('fast recoveries, as many as the kernel counts', { retry: 1 }, async () => {
       const readRecoveries = () => {
         const { TCPRenoRecovery, TCPSackRecovery } = readNetstat()
         return TCPRenoRecovery! + TCPSackRecovery!
