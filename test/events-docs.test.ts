@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest'
 import { type EventEnd, type EventMessage, eventSchemaVersion, type NetworkEvent, type NotShown } from '../agent/events.ts'
 import { limits } from '../agent/limits.ts'
 import { dropCategories } from '../agent/metrics/drop-category.ts'
-import { connectOutcomes, type EventType, eventTypes, labels } from '../agent/metrics/labels.ts'
+import { connectOutcomes, type EventType, eventTypes, labels, retransmitKinds } from '../agent/metrics/labels.ts'
 import { tcpFlagNames } from '../parsers/tcp-flags.ts'
 import { everything, oneOfEach } from './agent/cli/one-of-each.ts'
 
@@ -82,7 +82,7 @@ describe('docs/events.md', () => {
     expect(wordsOf(ofEvent, 'protocol')).toEqual([...labels.protocol.values])
     expect(wordsOf(ofEvent, 'direction')).toEqual([...labels.direction.values])
     expect(wordsOf(ofEvent, 'category')).toEqual([...dropCategories])
-    expect(wordsOf(ofEvent, 'kind')).toEqual(['fast', 'timeout', 'probe', 'syn', 'synack'])
+    expect(wordsOf(ofEvent, 'kind')).toEqual(retransmitKinds)
     expect(wordsOf(ofEvent, 'outcome')).toEqual(connectOutcomes.filter((outcome) => outcome !== 'connected'))
     expect(wordsOf(ofEvent, 'flags')).toEqual(tcpFlagNames(0xff))
     expect(text).toContain(`\`schemaVersion\` (${eventSchemaVersion})`)

@@ -2,43 +2,30 @@ import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import fs from 'node:fs'
 import os from 'node:os'
-import path from 'node:path'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import type { ProveReport } from '../../agent/prove/prove.ts'
 import { requireRoot } from '../truth/topology.ts'
+import { asNobody, findReadable } from './nobody.ts'
 
-const project = path.resolve(import.meta.dirname, '../..')
 /** Inodes of those that a process, a file or a mount keeps. */
 const listNamespaces = (): string[] =>
   spawnSync('lsns', ['-t', 'net', '-n', '-o', 'NS'], { encoding: 'utf8' }).stdout.trim().split(/\s+/)
 const countNamespaces = (): number => listNamespaces().length
 
-/** `setpriv` for nobody, who has these capabilities and can get no others. */
-function asNobody(capabilities: readonly string[]): readonly string[] {
-  const set = ['-all', ...capabilities.map((name) => `+${name}`)].join(',')
-  const sets = [`--inh-caps=${set}`, `--ambient-caps=${set}`, `--bounding-set=${set}`]
-  return ['--reuid=65534', '--regid=65534', '--clear-groups', ...sets, '--no-new-privs']
-}
-
 requireRoot('netvitals prove', () => {
-  let copy: string
   let main: string
+  let remove: () => void
   beforeAll(() => {
-    // Where nobody can read it.
-    copy = fs.mkdtempSync(path.join(os.tmpdir(), 'netvitals-prove-'))
-    for (const name of ['dist', 'node_modules', 'package.json'])
-      fs.cpSync(path.join(project, name), path.join(copy, name), { recursive: true })
-    fs.chmodSync(copy, 0o755)
-    main = path.join(copy, 'dist/agent/main.js')
+    ;({ main, remove } = findReadable())
   })
-  afterAll(() => fs.rmSync(copy, { recursive: true }))
+  afterAll(() => remove?.())
 
-  const run = (command: string, ...words: readonly string[]) => {
+  const run = (...[command = '', ...words]: readonly string[]) => {
     const { status, stdout, stderr } = spawnSync(command, words, { encoding: 'utf8', env: { PATH: process.env.PATH } })
     return { status, stdout, stderr }
   }
   const withCapabilities = (capabilities: readonly string[], ...words: readonly string[]) =>
-    run('setpriv', ...asNobody(capabilities), process.execPath, main, 'prove', ...words)
+    run(...asNobody(...capabilities), process.execPath, main, 'prove', ...words)
 
   it('counts exactly what it causes, and nothing is left behind', () => {
     const before = countNamespaces()
@@ -54,7 +41,7 @@ requireRoot('netvitals prove', () => {
   it('needs the rights of the tier full, a root that cannot be written to, and nothing else', () => {
     const rights = ['sys_admin', 'net_admin', 'bpf', 'perfmon']
     const readOnly = 'mount --rbind / /mnt && mount -o remount,bind,ro /mnt && mount -t proc -o ro proc /mnt/proc'
-    const inside = ['/usr/bin/env', '-i', 'setpriv', ...asNobody(rights), process.execPath, main, 'prove', '-o', 'json']
+    const inside = ['/usr/bin/env', '-i', ...asNobody(...rights), process.execPath, main, 'prove', '-o', 'json']
     const script = `${readOnly} && exec chroot /mnt ${inside.join(' ')}`
     const { status, stdout, stderr } = run('unshare', '--mount', 'sh', '-c', script)
     expect(stderr).toBe('')

@@ -1,34 +1,12 @@
 import { spawn, spawnSync } from 'node:child_process'
 import fs from 'node:fs'
-import os from 'node:os'
-import path from 'node:path'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import type { CheckReport } from '../../agent/check.ts'
 import { createTopology, requireRoot, type Topology } from '../truth/topology.ts'
+import { asNobody, findReadable } from './nobody.ts'
 
-const project = path.resolve(import.meta.dirname, '../..')
 const port = 10478
 const count = 50
-
-/** `setpriv` for nobody, who has these capabilities and can get no others. */
-function asNobody(...capabilities: readonly string[]): readonly string[] {
-  const set = ['-all', ...capabilities.map((name) => `+${name}`)].join(',')
-  const sets = [`--inh-caps=${set}`, `--ambient-caps=${set}`, `--bounding-set=${set}`]
-  return ['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups', ...sets, '--no-new-privs']
-}
-
-const copies: string[] = []
-/** The built project where nobody can read it. */
-function findReadable(): string {
-  const [setpriv = '', ...flags] = asNobody()
-  if (spawnSync(setpriv, [...flags, 'cat', path.join(project, 'dist/agent/main.js')]).status === 0) return project
-  const copy = fs.mkdtempSync(path.join(os.tmpdir(), 'netvitals-unprivileged-'))
-  copies.push(copy)
-  for (const name of ['dist', 'node_modules', 'package.json'])
-    fs.cpSync(path.join(project, name), path.join(copy, name), { recursive: true })
-  fs.chmodSync(copy, 0o755)
-  return copy
-}
 
 const hasSetpriv = spawnSync('setpriv', ['--version']).status === 0
 if (!hasSetpriv && process.env.CI === 'true') throw new Error('no setpriv: it is in util-linux')
@@ -37,13 +15,14 @@ requireRoot('an agent without privileges', () => {
   if (!hasSetpriv) return void it.skip('no setpriv: it is in util-linux')
   let topology: Topology
   let main: string
+  let remove: () => void
   beforeAll(async () => {
-    main = path.join(findReadable(), 'dist/agent/main.js')
+    ;({ main, remove } = findReadable())
     topology = await createTopology('nvf-unprivileged')
   })
   afterAll(async () => {
     await topology?.dispose()
-    for (const copy of copies) fs.rmSync(copy, { recursive: true })
+    remove?.()
   })
 
   const commandOf = (capabilities: readonly string[], words: readonly string[]): string[] => [

@@ -1,7 +1,7 @@
 // docs/kernels.md from docs/kernels.json.
 import fs from 'node:fs'
 import path from 'node:path'
-import { mapNames } from '../../dist/agent/host/tracer.js'
+import { mapNames } from '../../dist/agent/host/traced-maps.js'
 
 const truth = path.resolve(import.meta.dirname, '../truth')
 const shortOf = (file) => path.basename(file).replace('.test.ts', '')

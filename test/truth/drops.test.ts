@@ -1,8 +1,8 @@
 import { execFileSync } from 'node:child_process'
 import { afterEach, beforeEach, expect, it } from 'vitest'
 import { startWiring, type Wiring } from '../wiring.ts'
-import { slowness, stormSize } from './events.ts'
-import { createTopology, type Namespace, requireTraced, type Topology } from './topology.ts'
+import { stormSize } from './events.ts'
+import { createTopology, type Namespace, requireTraced, slowness, type Topology } from './topology.ts'
 
 requireTraced('dropped_packets_total', 'dropped packets on /metrics', () => {
   let topology: Topology

@@ -6,8 +6,6 @@ import type { Wiring } from '../wiring.ts'
 import { findExpectedAbsence } from './expected-absences.ts'
 import { type Namespace, slowness, type Topology } from './topology.ts'
 
-export { slowness }
-
 /** How many make a storm. */
 export const stormSize = (count: number): number => Math.ceil(count / Math.max(1, slowness * 2))
 

@@ -5,9 +5,9 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { MetricName } from '../../agent/metrics/catalogue.ts'
 import { startWiring, type Wiring } from '../wiring.ts'
 import { requireBpftrace } from './bpftrace.ts'
-import { readStack, slowness } from './events.ts'
+import { readStack } from './events.ts'
 import { isBefore } from './expected-absences.ts'
-import { createTopology, type Namespace, type Topology } from './topology.ts'
+import { createTopology, type Namespace, slowness, type Topology } from './topology.ts'
 
 /** Of the kernel whose tracepoint tells why a packet was dropped. */
 const tellsReasons = !isBefore('5.17')

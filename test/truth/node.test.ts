@@ -1,8 +1,7 @@
 import { afterEach, beforeEach, expect, it } from 'vitest'
 import { type Agent, startAgent } from '../e2e/agent.ts'
-import { slowness } from './events.ts'
 import { findExpectedAbsence } from './expected-absences.ts'
-import { createTopology, requireRoot, type Topology } from './topology.ts'
+import { createTopology, requireRoot, slowness, type Topology } from './topology.ts'
 
 requireRoot('metrics of the node, read by an agent that runs inside the namespace', () => {
   let topology: Topology

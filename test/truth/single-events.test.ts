@@ -3,8 +3,8 @@ import type { EventMessage, NetworkEvent } from '../../agent/events.ts'
 import { limits } from '../../agent/limits.ts'
 import type { EventType } from '../../agent/metrics/labels.ts'
 import { startWiring, type Wiring } from '../wiring.ts'
-import { slowness, stormSize } from './events.ts'
-import { createTopology, type Namespace, requireTraced, type Topology } from './topology.ts'
+import { stormSize } from './events.ts'
+import { createTopology, type Namespace, requireTraced, slowness, type Topology } from './topology.ts'
 
 const counters = {
   drop: ['netvitals_dropped_packets_total', 'netvitals_dropped_packets_unattributed_total'],

@@ -1,8 +1,8 @@
 import { execFileSync } from 'node:child_process'
 import { afterEach, beforeEach, expect, it } from 'vitest'
 import { startWiring, type Wiring } from '../wiring.ts'
-import { expectEvents, expectNothingLost, readEvents, readStack, slowness, stormSize } from './events.ts'
-import { createTopology, requireRoot, type Topology } from './topology.ts'
+import { expectEvents, expectNothingLost, readEvents, readStack, stormSize } from './events.ts'
+import { createTopology, requireRoot, slowness, type Topology } from './topology.ts'
 
 const connects = 'netvitals_tcp_connects_total'
 const duration = 'netvitals_tcp_connect_duration_seconds'

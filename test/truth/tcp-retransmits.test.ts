@@ -1,9 +1,9 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { startWiring, type Wiring } from '../wiring.ts'
-import { expectEvents, expectNothingLost, readEvents, readStack, slowness } from './events.ts'
+import { expectEvents, expectNothingLost, readEvents, readStack } from './events.ts'
 import { isBefore } from './expected-absences.ts'
-import { createTopology, type Holder, type Namespace, requireRoot, type Topology } from './topology.ts'
+import { createTopology, type Holder, type Namespace, requireRoot, slowness, type Topology } from './topology.ts'
 
 const byKind = 'netvitals_tcp_retransmitted_segments_by_kind_total'
 const failures = 'netvitals_tcp_retransmit_failures_total'

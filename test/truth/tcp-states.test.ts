@@ -1,8 +1,7 @@
 import { afterEach, beforeEach, expect, it } from 'vitest'
 import { tcpStates } from '../../agent/metrics/labels.ts'
 import { startWiring, type Wiring } from '../wiring.ts'
-import { slowness } from './events.ts'
-import { createTopology, requireRoot, type Topology } from './topology.ts'
+import { createTopology, requireRoot, slowness, type Topology } from './topology.ts'
 
 type States = Partial<Record<(typeof tcpStates)[number], number>>
 

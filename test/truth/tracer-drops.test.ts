@@ -2,8 +2,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { tracedDirections, tracedProtocols } from '../../agent/host/traced-maps.ts'
 import { createTracer, type Tracer } from '../../agent/host/tracer.ts'
-import { slowness, stormSize } from './events.ts'
-import { createTopology, type Namespace, requireTraced, type Topology } from './topology.ts'
+import { stormSize } from './events.ts'
+import { createTopology, type Namespace, requireTraced, slowness, type Topology } from './topology.ts'
 
 interface Drops {
   [reasonProtocolDirection: string]: { packets: number; bytes: number }

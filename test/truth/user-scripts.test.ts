@@ -8,8 +8,8 @@ import type { UserMap } from '../../agent/metrics/user-metrics.ts'
 import { createBpftraceScripts } from '../../agent/sources/bpftrace-scripts.ts'
 import type { Source } from '../../agent/sources/source.ts'
 import { requireBpftrace } from './bpftrace.ts'
-import { slowness, stormSize } from './events.ts'
-import { createTopology, type Topology } from './topology.ts'
+import { stormSize } from './events.ts'
+import { createTopology, slowness, type Topology } from './topology.ts'
 
 const counter = (labels: readonly string[] = [], limit = 100): UserMap => ({ type: 'counter', help: 'drops', labels, limit })
 
