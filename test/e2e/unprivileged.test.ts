@@ -66,7 +66,7 @@ requireRoot('an agent without privileges', () => {
 
   const outcomes = ({ sources }: CheckReport): Record<string, string> =>
     Object.fromEntries(sources.map(({ name, outcome }) => [name, outcome]))
-  const traced = ['trace-drops', 'trace-resets', 'trace-retransmits', 'trace-connects', 'trace-icmp']
+  const traced = ['trace-drops', 'trace-resets', 'trace-retransmits', 'trace-connects', 'trace-icmp', 'trace-events']
   /** All but the tracer read what everybody may read. */
   const everyone = {
     'netlink-sockets': 'ok',
@@ -127,7 +127,7 @@ requireRoot('an agent without privileges', () => {
       // On most machines /run is root's alone.
       const isRunOpen = (fs.statSync('/run').mode & 0o002) !== 0
       expect(screen).toMatch(isRunOpen ? /socket +\/run\/netvitals\/agent\.sock/ : /socket +none: .*permission denied/)
-      expect(screen).toMatch(/8 ok, 5 absent, 0 failed/)
+      expect(screen).toMatch(/8 ok, 6 absent, 0 failed/)
       expect(ask('/healthz').status).toBe(200)
       expect(ask('/readyz').status).toBe(200)
       expect(ask('/').status).toBe(200)
