@@ -128,16 +128,17 @@ requireTraced('tcp_sent_resets_by_reason_total', 'single events', () => {
       topology.exec(a, iptables, '-A', 'INPUT', '-p', 'tcp', '--tcp-flags', 'SYN,ACK', 'SYN,ACK', '-j', 'DROP')
       await topology.hold(b, 'tcp-listen', { address: b[family], port: 5003 })
       const connecting = await topology.hold(a, 'tcp-connect', { address: b[family], port: 5003, count: 1, wait: false })
-      await expect.poll(() => eventsOf('retransmit', a).length, { timeout: 4000 * slowness }).toBe(1)
+      await expect.poll(() => eventsOf('retransmit', a).length, { timeout: 4000 * slowness }).toBeGreaterThan(0)
       await connecting.act('close')
       const what = { type: 'retransmit', family, protocol: 'tcp' }
       const [client, server] = [
         { address: a[family], port },
         { address: b[family], port: 5003 },
       ]
-      await expectEvents('retransmit', a, [
-        { ...what, kind: 'syn', state: 'syn_sent', source: { ...named(a), ...client }, destination: server },
-      ])
+      // Where the machine is slow the SYN may have gone more than once.
+      const syns = eventsOf('retransmit', a)
+      const syn = { ...what, kind: 'syn', state: 'syn_sent', source: { ...named(a), ...client }, destination: server }
+      expect(syns).toEqual(syns.map(() => syn))
       expect(eventsOf('retransmit', b)).toContainEqual({
         ...what,
         kind: 'synack',
@@ -149,9 +150,9 @@ requireTraced('tcp_sent_resets_by_reason_total', 'single events', () => {
         { ...what, type: 'connect', outcome: 'abandoned', source: { ...named(a), ...client }, destination: server },
       ])
       const unspecified = eventsOf('drop', b).filter(({ reason }) => reason === 'not_specified')
-      expect(unspecified.map(({ flags, function: name }) => [flags, name])).toEqual([
-        [['SYN'], expect.stringMatching(family === 'ipv4' ? /^tcp_v4_rcv\+0x/ : /^tcp_v6_rcv\+0x/)],
-      ])
+      expect(unspecified.length).toBeGreaterThan(0)
+      for (const { flags, function: name } of unspecified)
+        expect([flags, name]).toEqual([['SYN'], expect.stringMatching(family === 'ipv4' ? /^tcp_v4_rcv\+0x/ : /^tcp_v6_rcv\+0x/)])
     })
   })
 
