@@ -26,7 +26,12 @@ import { plain, type Terminal } from './terminal.ts'
 export async function replay(config: Config, terminal: Terminal): Promise<number> {
   const log = createLog(config['log.level'])
   const recording = createRecordingReader()
-  const { tools, read, complain, totals } = createReplay({
+  const {
+    tools,
+    read: readFile,
+    complain,
+    totals,
+  } = createReplay({
     takeLine(line, where, number) {
       if (maps.takeLine(where, number, line)) return true
       if (!line.startsWith('{"type":')) return false
@@ -55,7 +60,7 @@ export async function replay(config: Config, terminal: Terminal): Promise<number
     for (const file of config.files.length > 0 ? config.files : ['-']) {
       const progress = createProgress(file)
       try {
-        await read(file, progress.show)
+        await readFile(file, progress.show)
       } catch (error) {
         terminal.warn(`${file}: cannot be read: ${describeSystemError(error)}`)
         status = 1
@@ -66,9 +71,11 @@ export async function replay(config: Config, terminal: Terminal): Promise<number
     const { families: told } = await agent.sweep.take()
     const families = mergeFamilies(recording.families(), told, toFamilies(maps.undeclared()))
     const ofAgent = await agent.self.families()
-    const dropped = recording.dropped + sumOf(ofAgent, 'netvitals_series_dropped_total')
+    const dropped = recording.dropped + maps.dropped + sumOf(ofAgent, 'netvitals_series_dropped_total')
     const notCounted = sumOf(ofAgent, 'netvitals_lost_events_total', 'kind="map_full"')
-    const found = { ...totals(), sweeps: recording.sweeps, events: recording.events, maps: maps.maps, dropped, notCounted }
+    const read = totals()
+    const { sweeps, events } = recording
+    const found = { ...read, lost: read.lost + maps.lost, sweeps, events, maps: maps.maps, dropped, notCounted }
     if (config['replay.output'] === 'json')
       await terminal.print(`${toJson({ ...toReport(found), families: families.map(toPlain) })}\n`)
     else await terminal.print(renderExposition(families, config.format))

@@ -44,6 +44,19 @@ export interface LineSourceStatus {
   readonly nextStartAtMs: number | undefined
 }
 
+/** Of a source that was not started, or never will be. */
+export const idle: LineSourceStatus = {
+  state: 'stopped',
+  starts: 0,
+  lastEnd: undefined,
+  lines: 0,
+  longLines: 0,
+  partialLines: 0,
+  bytes: 0,
+  lastLineAtMs: undefined,
+  nextStartAtMs: undefined,
+}
+
 export interface LineSplitterOptions {
   /** Without its newline, and without a carriage return before that. What is not UTF-8 is replaced by U+FFFD. */
   readonly onLine: (line: string) => void

@@ -2,7 +2,11 @@ import { type BpftraceMap, type BpftraceMessage, type BpftraceValue, parseBpftra
 import { createBpftraceTextReader } from '../../parsers/bpftrace-text.ts'
 import type { ParseError } from '../../parsers/text.ts'
 import { limits } from '../limits.ts'
+import { idle } from './lines.ts'
 import type { OnScriptMap, Scripts } from './scripts.ts'
+
+/** A stack has 127 frames at most. */
+const keyLinesMax = 130
 
 export interface ReplayMapsOptions {
   /** The maps that are declared, script by script. */
@@ -20,6 +24,8 @@ export interface ReplayMaps {
   /** All others, as they were printed last. */
   undeclared(): ReadonlyMap<string, ReadonlyMap<string, BpftraceValue>>
   readonly maps: number
+  /** Entries of maps that found no place. */
+  readonly dropped: number
   readonly lost: number
 }
 
@@ -28,7 +34,9 @@ export function createReplayMaps({ declared, onError }: ReplayMapsOptions): Repl
   let listener: OnScriptMap = () => {}
   let maps = 0
   let lost = 0
+  let dropped = 0
   let isInText = false
+  let keyLines = 0
 
   function take(message: BpftraceMessage): void {
     if (message.type === 'lost') lost += message.events
@@ -37,6 +45,7 @@ export function createReplayMaps({ declared, onError }: ReplayMapsOptions): Repl
     const script = declared.findIndex((names) => names.has(message.map))
     if (script !== -1) listener(script, message.map, message.entries)
     else if (undeclared.size < limits.replayMaps || undeclared.has(message.map)) undeclared.set(message.map, message.entries)
+    else dropped += message.entries.size
   }
   const createReader = (where: string) => createBpftraceTextReader({ where, onMessage: take, onError })
   let text = { where: '', reader: createReader('') }
@@ -52,7 +61,10 @@ export function createReplayMaps({ declared, onError }: ReplayMapsOptions): Repl
         text = { where, reader: createReader(where) }
       }
       const isStart = line.startsWith('@')
-      isInText = isStart || (isInText && (line === '' || /^[[(]/.test(line)))
+      isInText = isStart || keyLines > 0 || (isInText && (line === '' || /^[[(]/.test(line)))
+      // A stack as a key goes over several lines, up to the one that closes it.
+      const isKey = isStart ? /^@\w*\[/.test(line) : keyLines > 0
+      keyLines = isKey && !line.includes(']:') && keyLines < keyLinesMax ? keyLines + 1 : 0
       if (!isInText) {
         text.reader.end()
         return false
@@ -68,17 +80,7 @@ export function createReplayMaps({ declared, onError }: ReplayMapsOptions): Repl
       },
       start() {},
       async stop() {},
-      status: () => ({
-        state: 'stopped',
-        starts: 0,
-        lastEnd: undefined,
-        lines: 0,
-        longLines: 0,
-        partialLines: 0,
-        bytes: 0,
-        lastLineAtMs: undefined,
-        nextStartAtMs: undefined,
-      }),
+      status: () => idle,
       usage: () => undefined,
       problem: () => undefined,
       lastReadingAtMs: () => undefined,
@@ -90,6 +92,9 @@ export function createReplayMaps({ declared, onError }: ReplayMapsOptions): Repl
     undeclared: () => undeclared,
     get maps() {
       return maps
+    },
+    get dropped() {
+      return dropped
     },
     get lost() {
       return lost

@@ -2,7 +2,7 @@ import fs from 'node:fs'
 import { ParseError } from '../../parsers/text.ts'
 import { createToolReader, type ToolEvent, type ToolEventType, type ToolFormatName } from '../../parsers/tool-table.ts'
 import { limits } from '../limits.ts'
-import { createLineSplitter } from './lines.ts'
+import { createLineSplitter, idle } from './lines.ts'
 import { type OnToolEvent, type Tool, type ToolSignal, type Tools, toolSignals } from './tools.ts'
 
 /** What a recording held. */
@@ -139,17 +139,7 @@ function toolOf(signal: ToolSignal, format: ToolFormatName): Tool {
     signal,
     name: 'a recording',
     format: () => format,
-    status: () => ({
-      state: 'stopped',
-      starts: 1,
-      lastEnd: undefined,
-      lines: 0,
-      longLines: 0,
-      partialLines: 0,
-      bytes: 0,
-      lastLineAtMs: undefined,
-      nextStartAtMs: undefined,
-    }),
+    status: () => ({ ...idle, starts: 1 }),
     stderr: () => '',
     usage: () => undefined,
     unreadable: () => ({ lines: 0, last: undefined }),

@@ -13,7 +13,7 @@ import { ParseError } from '../../parsers/text.ts'
 import { limits } from '../limits.ts'
 import type { Log } from '../log.ts'
 import { type Child, type ChildUsage, minimalEnvironment, superviseChild } from './child.ts'
-import type { LineSourceStatus } from './lines.ts'
+import { idle, type LineSourceStatus } from './lines.ts'
 
 /** A bpftrace script of the user, and the maps in it that are to be read. */
 export interface ScriptSetting {
@@ -45,18 +45,6 @@ export interface Scripts {
   full(): readonly string[]
 }
 
-const notStarted: LineSourceStatus = {
-  state: 'stopped',
-  starts: 0,
-  lastEnd: undefined,
-  lines: 0,
-  longLines: 0,
-  partialLines: 0,
-  bytes: 0,
-  lastLineAtMs: undefined,
-  nextStartAtMs: undefined,
-}
-
 export function createScripts(settings: readonly ScriptSetting[], log: Log, program = 'bpftrace'): Scripts {
   const problems = new Map<number, string>()
   const full = new Set<string>()
@@ -64,7 +52,7 @@ export function createScripts(settings: readonly ScriptSetting[], log: Log, prog
   let child: Child | undefined
   /** Of the children before, which were stopped to leave a script out. */
   let usedSeconds = 0
-  let before = notStarted
+  let before = idle
   let combined: CombinedScripts | undefined
   /** Of the run of bpftrace that is now. */
   let collector: ReadingCollector | undefined
@@ -188,7 +176,7 @@ export function createScripts(settings: readonly ScriptSetting[], log: Log, prog
   }
 
   function statusOfAll(): LineSourceStatus {
-    const now = child?.status() ?? notStarted
+    const now = child?.status() ?? idle
     return {
       ...now,
       starts: before.starts + now.starts,
