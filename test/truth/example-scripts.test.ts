@@ -66,7 +66,8 @@ requireBpftrace('the example scripts count exactly what happens', () => {
           `${connect('127.0.0.1', 7)}${connect('::1', 5)}${connect('10.98.0.1', 3)}${connect('10.99.0.2', 4)}true`,
         )
       })
-      const ofProgram = Object.entries(errors).filter(([key]) => key.includes('nvc'))
+      // 2 is ENOENT: on some machines the C library looks for a daemon (nscd) as the program starts.
+      const ofProgram = Object.entries(errors).filter(([key]) => key.includes('nvc') && !key.startsWith('2,'))
       expect(Object.fromEntries(ofProgram.map(([key, count]) => [key.replace(/ /g, ''), count]))).toEqual({
         '111,nvc,connect': 12,
         '101,nvc,connect': 3,
