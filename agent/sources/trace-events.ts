@@ -12,6 +12,8 @@ type Metric = MetricsOf<'trace-events'>
 const TCP_CLOSE = 7
 const stateName = (state: number): string | undefined => (state === TCP_CLOSE ? 'close' : tcpStateByNumber[state])
 const reportMs = 1000
+/** What is granted each time. */
+const share = (limits.eventsPerSecond * limits.eventsIntervalMs) / 1000
 
 /** Single drops, resets, retransmissions and failed connects: as many as the kernel is granted, and the exact number of the others. */
 export function createTraceEvents(host: Host, now: () => number = () => performance.now()): Source<Metric> {
@@ -84,7 +86,7 @@ export function createTraceEvents(host: Host, now: () => number = () => performa
     const { events } = tracer
     if (events === undefined || out === undefined) return
     const taken = events.take()
-    events.grant((limits.eventsPerSecond * limits.eventsIntervalMs) / 1000, limits.eventsPerSecond)
+    events.grant(share, limits.eventsPerSecond)
     for (const { type, packets } of taken) shown.set(type, shown.get(type)! + packets)
     const locations = taken.filter(isUnspecified).map(({ location }) => location)
     const functions = locations.length > 0 ? await symbols.find(locations) : undefined
@@ -118,6 +120,7 @@ export function createTraceEvents(host: Host, now: () => number = () => performa
       timer.unref()
       signal.addEventListener('abort', () => clearInterval(timer), { once: true })
       await drainAlone()
+      tracer.events.grant(limits.eventsPerSecond, limits.eventsPerSecond)
     },
     async collect(sink) {
       await drainAlone()
