@@ -22,6 +22,22 @@ export const limits = {
   // network namespaces
   /** Named ones, and as many that only the tracer has seen; the departed are remembered up to this number too. */
   namespaces: 1024,
+  // pods by their processes
+  /** Network namespaces with processes that are told apart, so that those a pod makes for itself keep out no other pod. */
+  podNamespaces: 4096,
+  /** Files of /proc read in one refresh, 40 us each at first, and as many for pods in doubt; what is left is read in the next. */
+  podReads: 1024,
+  /** Processes of containers looked at in each namespace. */
+  podVoters: 16,
+  /** So many of them, in turn, are made sure of when others come or go: a pid may be another process's by now. */
+  podRechecks: 4,
+  /** All processes looked at in each, and of the host's when a pod might have its network. */
+  podMembers: 256,
+  podHostProcesses: 4096,
+  /** A process of no container is looked at so often: its runtime may not be done with it. */
+  podLooks: 3,
+  /** Processes found in /proc where no tracer lists them. */
+  podProcesses: 1 << 16,
   // tracer
   /** Keys of each table in the kernel that counts by namespace and by something else: namespaces × reasons, states, … in use. */
   tracerKeys: 8192,
@@ -151,6 +167,41 @@ export const limits = {
   scriptKeys: 4096,
   /** A map as bpftrace prints it, all in one line. */
   scriptLineBytes: 4 << 20,
+
+  // Kubernetes
+  /** Pods asked for at a time. */
+  kubernetesPagePods: 500,
+  /** Pods kept; kubelet runs 110 unless told, and some let it run 500. */
+  kubernetesPods: 2048,
+  /** One answer to a list; the pods in it are read one by one. */
+  kubernetesListBytes: 64 << 20,
+  /** One pod: in a list, or the line of a watch. etcd keeps at most 1.5 MB of one. */
+  kubernetesObjectBytes: 4 << 20,
+  /** Read of an answer that is an error. */
+  kubernetesErrorBytes: 1 << 14,
+  /** Of what the API server says of an error, in the reason that people read. */
+  kubernetesErrorCharacters: 300,
+  kubernetesPodContainers: 256,
+  kubernetesPodAddresses: 64,
+  /** Connections to the API server at once: a list or a watch, and the one that is being left. */
+  kubernetesSockets: 2,
+  /** The head of an answer, and the whole of a list. */
+  kubernetesAnswerMs: 30_000,
+  kubernetesListMs: 60_000,
+  /** The API server is asked to end a watch after a time between the two. */
+  kubernetesWatchMs: 300_000,
+  kubernetesWatchMsMax: 600_000,
+  /** A watch with no event in so long is asked for anew; the API server sends a bookmark about every minute. */
+  kubernetesSilenceMs: 180_000,
+  /** A watch that lasted so long has gone well, even if nothing happened. */
+  kubernetesSteadyMs: 10_000,
+  /** After a failure it waits a random part of this, of twice as much each time, up to the maximum. */
+  kubernetesRetryMs: 1000,
+  kubernetesRetryMsMax: 60_000,
+  /** When the API server asks for a longer wait, it gets that, up to this. */
+  kubernetesRetryAfterMs: 300_000,
+  /** After so many failures in a row the pods are listed, not watched from where it ended. */
+  kubernetesWatchFailures: 3,
 
   // tools
   /** Of a followed file: where its header is looked for. */

@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import fs from 'node:fs'
 import path from 'node:path'
+import { parseProcPidStat } from '../../parsers/proc-pid-stat.ts'
 import { limits } from '../limits.ts'
 import type { Log } from '../log.ts'
 import { describeErrno } from './libc.ts'
@@ -358,17 +359,12 @@ const ticksPerSecond = 100
 let pageSizeBytes: number | undefined
 
 function readProcessUsage(pid: number): { readonly cpuTicks: number; readonly residentBytes: number } | undefined {
-  let text: string
+  const file = `/proc/${pid}/stat`
   try {
-    text = fs.readFileSync(`/proc/${pid}/stat`, 'latin1')
+    const { cpuTicks, residentPages } = parseProcPidStat(fs.readFileSync(file, 'latin1'), file)
+    pageSizeBytes ??= readPageSizeBytes()
+    return { cpuTicks, residentBytes: residentPages * pageSizeBytes }
   } catch {
-    return undefined
+    return undefined // it has ended
   }
-  // After the name in parentheses, which may hold anything: the state, which is field 3.
-  const fields = text.slice(text.lastIndexOf(')') + 2).split(' ')
-  const field = (number: number): number => Number(fields[number - 3])
-  const cpuTicks = field(14) + field(15) + field(16) + field(17)
-  pageSizeBytes ??= readPageSizeBytes()
-  const residentBytes = field(24) * pageSizeBytes
-  return Number.isFinite(cpuTicks + residentBytes) ? { cpuTicks, residentBytes } : undefined
 }
