@@ -1,8 +1,8 @@
 import { execFileSync, spawn } from 'node:child_process'
-import { readdirSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { describe, test } from 'vitest'
+import { afterAll, beforeAll, describe, test } from 'vitest'
 import { type BpftraceValue, parseBpftraceJson } from '../../parsers/bpftrace-json.ts'
 import { type BpftraceScript, combineScripts, createReadingCollector, parseBpftraceError } from '../../parsers/bpftrace-script.ts'
 import { requireRoot, slowness } from './topology.ts'
@@ -10,6 +10,7 @@ import { requireRoot, slowness } from './topology.ts'
 /** Set it to try another version: a command that is given bpftrace's arguments. */
 const command = process.env.BPFTRACE ?? 'bpftrace'
 const startMs = 30_000 * slowness
+const tracefs = '/sys/kernel/tracing'
 
 export interface RunningBpftrace {
   /** After so many more readings from now on, two of them at least begun later. */
@@ -34,7 +35,19 @@ export function requireBpftrace(title: string, body: () => void): void {
   } catch {
     missing = 'bpftrace is not installed'
   }
-  if (missing === undefined) return void requireRoot(title, body)
+  if (missing === undefined)
+    return void requireRoot(title, () => {
+      let isOurs = false
+      beforeAll(() => {
+        // systemd mounts it where people look; a bare machine has it not.
+        isOurs = !existsSync(`${tracefs}/events`)
+        if (isOurs) execFileSync('mount', ['-t', 'tracefs', 'tracefs', tracefs])
+      })
+      afterAll(() => {
+        if (isOurs) execFileSync('umount', ['--lazy', tracefs])
+      })
+      body()
+    })
   if (process.env.CI === 'true') {
     describe(title, () => {
       test('can run here', () => {
