@@ -100,33 +100,40 @@ function createTool(
   let unreadable = 0
   let last: ParseError | undefined
   let lost = 0
+  /** What is read is only to find the header. */
+  let isMuted = false
 
-  function createReader(isMuted: () => boolean): ToolReader {
-    return createToolReader({
+  const createReader = (): ToolReader =>
+    createToolReader({
       where: name,
       onEvent: (event) => {
-        if (format !== undefined && !isMuted()) onEvent(signal, event, format)
+        if (format !== undefined && !isMuted) onEvent(signal, event, format)
       },
       onFormat: (found) => {
         format = found
       },
       onError: (error) => {
-        if (isMuted()) return
+        if (isMuted) return
         unreadable++
         last = error
       },
       onLost: (events) => {
-        if (!isMuted()) lost += events
+        if (!isMuted) lost += events
       },
     })
-  }
-  let reader = createReader(() => false)
+  let reader = createReader()
   const handlers = {
     onLine: (line: string) => reader.push(line),
     onStart: () => {
-      if (command !== undefined) reader = createReader(() => false)
-      else if (format === undefined) reader = readHeader(file, createReader)
-      else reader.end() // a file that was cut or renamed goes on with the same columns, until another header
+      if (command !== undefined) reader = createReader()
+      else if (format !== undefined)
+        reader.end() // a file that was cut or renamed goes on with the same columns, until another header
+      else {
+        reader = createReader()
+        isMuted = true
+        readHead(file, reader)
+        isMuted = false
+      }
     },
     onEnd: () => reader.end(),
     log,
@@ -148,28 +155,23 @@ function createTool(
 }
 
 /** A file is followed from its end, but what its columns are stands at its beginning. */
-function readHeader(file: string, createReader: (isMuted: () => boolean) => ToolReader): ToolReader {
-  let isMuted = true
-  const reader = createReader(() => isMuted)
+function readHead(file: string, reader: ToolReader): void {
   try {
-    if (file !== '-' && fs.statSync(file).isFile()) {
-      const head = Buffer.alloc(limits.toolHeadBytes)
-      const fd = fs.openSync(file, 'r')
-      try {
-        const splitter = createLineSplitter({
-          onLine: (line) => reader.push(line),
-          onLong: () => {},
-          bytesMax: limits.toolLineBytes,
-        })
-        splitter.push(head.subarray(0, fs.readSync(fd, head, 0, head.length, 0)))
-        reader.end()
-      } finally {
-        fs.closeSync(fd)
-      }
+    if (file === '-' || !fs.statSync(file).isFile()) return
+    const head = Buffer.alloc(limits.toolHeadBytes)
+    const fd = fs.openSync(file, 'r')
+    try {
+      const splitter = createLineSplitter({
+        onLine: (line) => reader.push(line),
+        onLong: () => {},
+        bytesMax: limits.toolLineBytes,
+      })
+      splitter.push(head.subarray(0, fs.readSync(fd, head, 0, head.length, 0)))
+      reader.end()
+    } finally {
+      fs.closeSync(fd)
     }
   } catch {
     // what cannot be read here cannot be followed either, and that is told
   }
-  isMuted = false
-  return reader
 }

@@ -2,10 +2,10 @@ import { execFileSync, spawn } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { afterAll, beforeAll, describe, test } from 'vitest'
+import { afterAll, beforeAll } from 'vitest'
 import { type BpftraceValue, parseBpftraceJson } from '../../parsers/bpftrace-json.ts'
 import { type BpftraceScript, combineScripts, createReadingCollector, parseBpftraceError } from '../../parsers/bpftrace-script.ts'
-import { requireRoot, slowness } from './topology.ts'
+import { describeUnless, requireRoot, slowness } from './topology.ts'
 
 /** Set it to try another version: a command that is given bpftrace's arguments. */
 const command = process.env.BPFTRACE ?? 'bpftrace'
@@ -35,29 +35,19 @@ export function requireBpftrace(title: string, body: () => void): void {
   } catch {
     missing = 'bpftrace is not installed'
   }
-  if (missing === undefined)
-    return void requireRoot(title, () => {
-      let isOurs = false
-      beforeAll(() => {
-        // systemd mounts it where people look; a bare machine has it not.
-        isOurs = !existsSync(`${tracefs}/events`)
-        if (isOurs) execFileSync('mount', ['-t', 'tracefs', 'tracefs', tracefs])
-      })
-      afterAll(() => {
-        if (isOurs) execFileSync('umount', ['--lazy', tracefs])
-      })
-      body()
+  if (missing !== undefined) return void describeUnless(missing, title, body)
+  requireRoot(title, () => {
+    let isOurs = false
+    beforeAll(() => {
+      // systemd mounts it where people look; a bare machine has it not.
+      isOurs = !existsSync(`${tracefs}/events`)
+      if (isOurs) execFileSync('mount', ['-t', 'tracefs', 'tracefs', tracefs])
     })
-  if (process.env.CI === 'true') {
-    describe(title, () => {
-      test('can run here', () => {
-        throw new Error(missing)
-      })
+    afterAll(() => {
+      if (isOurs) execFileSync('umount', ['--lazy', tracefs])
     })
-    return
-  }
-  console.warn(`SKIPPED, ${missing}: ${title}`)
-  describe.skip(`${title} (${missing})`, body)
+    body()
+  })
 }
 
 /** Runs the scripts as one program, and reads what it prints. They are at work when this returns. */

@@ -1,5 +1,6 @@
 import type { Host } from '../../../agent/host/host.ts'
 import type { LineSourceStatus } from '../../../agent/host/lines.ts'
+import { idle } from '../../../agent/host/lines.ts'
 import type { NetworkNamespace } from '../../../agent/host/namespaces.ts'
 import type { OnToolEvent, Tool, ToolSignal, Tools } from '../../../agent/host/tools.ts'
 import type { ParseError } from '../../../parsers/text.ts'
@@ -31,17 +32,7 @@ export function addFakeTools(host: Host, signal: ToolSignal): FakeTools {
       for (const line of lines) reader.push(line)
     },
     owners,
-    status: {
-      state: 'running',
-      starts: 1,
-      lastEnd: undefined,
-      lines: 0,
-      longLines: 0,
-      partialLines: 0,
-      bytes: 0,
-      lastLineAtMs: undefined,
-      nextStartAtMs: undefined,
-    },
+    status: { ...idle, state: 'running', starts: 1 },
     stderr: '',
     usage: undefined,
   }
