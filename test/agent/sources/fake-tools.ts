@@ -1,6 +1,5 @@
 import type { Host } from '../../../agent/host/host.ts'
-import type { LineSourceStatus } from '../../../agent/host/lines.ts'
-import { idle } from '../../../agent/host/lines.ts'
+import { idle, type LineSourceStatus } from '../../../agent/host/lines.ts'
 import type { NetworkNamespace } from '../../../agent/host/namespaces.ts'
 import type { OnToolEvent, Tool, ToolSignal, Tools } from '../../../agent/host/tools.ts'
 import type { ParseError } from '../../../parsers/text.ts'
