@@ -11,6 +11,9 @@ import { createSecurity } from './http/security.ts'
 import { createHttpServer, type HttpServer } from './http/server.ts'
 import { ListenError } from './http/socket.ts'
 import { createIdentity } from './identity/identity.ts'
+import type { PodWatch } from './identity/kubernetes-watch.ts'
+import { openPodNames, type PodNameSettings, untilListed } from './identity/pod-names.ts'
+import { limits } from './limits.ts'
 import type { Log } from './log.ts'
 import { createSelf, type Self } from './metrics/self.ts'
 import type { Snapshot } from './metrics/snapshot.ts'
@@ -44,6 +47,8 @@ export interface Agent {
 export interface AgentParts {
   readonly host: Host
   readonly sources: readonly Source[]
+  /** Where the names of pods come from. */
+  readonly pods?: PodWatch | undefined
 }
 
 /** Builds everything and wires it. @throws ConfigError */
@@ -52,7 +57,7 @@ export async function createAgent(config: Config, log: Log, parts?: AgentParts):
   if (!fs.existsSync(root)) throw new ConfigError(`--root ${root}: there is no such directory`)
   const version = readVersion()
   const off = config['sources.off']
-  const { host, sources } = parts ?? (await readMachine(config, log))
+  const { host, sources, pods } = parts ?? (await readMachine(config, log))
   const declared = new Map(
     config.scripts.flatMap(({ file, maps }) =>
       Object.entries(maps).map(([name, map]) => [userMetricName(name, map.type), defineUserMetric(map, file)] as const),
@@ -60,7 +65,7 @@ export async function createAgent(config: Config, log: Log, parts?: AgentParts):
   )
   const history = createHistory()
   const self = createSelf()
-  const identity = createIdentity(host)
+  const identity = createIdentity({ host, pods })
   const events = createEvents(identity)
   const lostByReaders = (): number => http?.lostEvents() ?? 0
   const sweep = createSweep({ sources, identity, store: createSeriesStore(history, declared), history, self, lostByReaders, log })
@@ -84,7 +89,21 @@ export async function createAgent(config: Config, log: Log, parts?: AgentParts):
 
   async function start(): Promise<void> {
     await host.start()
+    if (pods !== undefined) await startNames(pods)
     await Promise.all(sources.map(startSource))
+  }
+
+  /** Waits for the first names, but not long: they may come later. */
+  async function startNames(names: PodWatch): Promise<void> {
+    void names.start(stopped.signal)
+    await untilListed(names, stopped.signal)
+    let timer: NodeJS.Timeout | undefined
+    names.onChange(() => {
+      timer ??= setTimeout(() => {
+        timer = undefined
+        if (!stopped.signal.aborted) identity.refresh(performance.now()).catch(() => undefined) // the next sweep says why
+      }, limits.namesSettleMs).unref()
+    })
   }
 
   async function listenOnSocket(server: HttpServer, file: string): Promise<Endpoints['socket']> {
@@ -147,7 +166,14 @@ async function readMachine(config: Config, log: Log): Promise<AgentParts> {
     events: !off.includes('trace-events'),
     log,
   })
-  return { host, sources: switchOff(createSources(host, config.scripts), off) }
+  const pods = root === '/' ? openPodNames(readPodNameSettings(config), host.files.read, log) : undefined
+  return { host, sources: switchOff(createSources(host, config.scripts), off), pods }
+}
+
+function readPodNameSettings(config: Config): PodNameSettings {
+  const { apiServer } = config
+  const node = config['kubernetes.node'] || os.hostname().toLowerCase()
+  return { source: config['identity.pods'], file: config['identity.pods-file'], node, apiServer }
 }
 
 /** What is opened the kernel counts by itself: of that only recordings tell. */

@@ -65,6 +65,9 @@ interface Setting {
 }
 
 const anywhere = ['environment', 'file'] as const
+const measuring = ['serve', 'sweep', 'check', 'observe', 'record'] as const
+const podNameSources = ['auto', 'api', 'kubelet', 'logs', 'file', 'off'] as const
+const peerSources = ['off', 'endpointslices', 'pods'] as const
 const ofObserve = { commands: ['observe'], alsoIn: [] } as const
 const asFilter = { ...ofObserve, default: '', isFilter: true } as const
 
@@ -128,7 +131,7 @@ const settings = {
     default: '',
     value: 'NAMES',
     help: 'sources to leave out, with commas between them; `netvitals check` lists them all',
-    commands: ['serve', 'sweep', 'check', 'observe', 'record'],
+    commands: measuring,
     alsoIn: anywhere,
   },
   ...ofTool('retransmits', 'tcpretrans'),
@@ -142,6 +145,38 @@ const settings = {
     commands: ['serve', 'check', 'record', 'replay'],
     alsoIn: ['file'],
     isFileOnly: true,
+  },
+  'identity.pods': {
+    schema: z.enum(podNameSources, expected(`one of ${podNameSources.join(', ')}`)),
+    default: 'auto',
+    value: 'WHERE',
+    help: 'where the names of pods come from: api (the API server), kubelet, logs (the names of the folders in /var/log/pods), file, off (pods go by their UID); auto is api in a pod of Kubernetes, else logs where there are any',
+    commands: measuring,
+    alsoIn: anywhere,
+  },
+  'identity.pods-file': {
+    schema: fileName,
+    default: '',
+    value: 'FILE',
+    help: 'YAML file for --identity.pods=file: a list of pods with namespace, name, uid, and if you like workload, workload_type, addresses, host_network; read again when it changes',
+    commands: measuring,
+    alsoIn: anywhere,
+  },
+  'identity.peers': {
+    schema: z.enum(peerSources, expected(`one of ${peerSources.join(', ')}`)),
+    default: 'off',
+    value: 'WHERE',
+    help: "how pods of other nodes get names: endpointslices (those that Services have), pods (all of the cluster's; more memory), off",
+    commands: measuring,
+    alsoIn: anywhere,
+  },
+  'kubernetes.node': {
+    schema: z.string(expected('the name of a node')),
+    default: '',
+    value: 'NAME',
+    help: 'name of this node in Kubernetes; else the name of the host',
+    commands: measuring,
+    alsoIn: anywhere,
   },
   'log.level': {
     schema: z.enum(logLevels, expected(`one of ${logLevels.join(', ')}`)),
@@ -333,6 +368,8 @@ type Value<S extends Setting> = S extends { readonly isFilter: true }
 
 export type Config = { readonly [S in SettingName]: Value<(typeof settings)[S]> } & {
   readonly command: Command
+  /** Where the API server is, if this runs in a pod. */
+  readonly apiServer: { readonly host: string; readonly port: number } | undefined
   /** Of a command that takes files. */
   readonly files: readonly string[]
   /** Whether the person's terminal takes colour and characters beyond ASCII. */
@@ -366,7 +403,8 @@ export function readConfig(argv: readonly string[], environment: Environment = p
     const given = flags.get(name)?.[0] ?? variables.get(name) ?? inFile.get(name) ?? byDefault
     return [name, Object.freeze(readValue(setting, given))]
   })
-  return Object.freeze({ ...Object.fromEntries(values), command: chosen, files, terminal: readTerminal(environment) }) as Config
+  const [apiServer, terminal] = [readApiServer(environment), readTerminal(environment)]
+  return Object.freeze({ ...Object.fromEntries(values), command: chosen, files, apiServer, terminal }) as Config
 }
 
 function readValue({ schema }: Setting, { where, value }: Given): unknown {
@@ -505,6 +543,11 @@ function readFile(file: string): Map<SettingName, Given> {
 
   readMapping(root, [])
   return given
+}
+
+/** As kubelet tells every container. */
+function readApiServer({ KUBERNETES_SERVICE_HOST: host, KUBERNETES_SERVICE_PORT: port }: Environment): Config['apiServer'] {
+  return host ? Object.freeze({ host, port: Number(port) || 443 }) : undefined
 }
 
 function readTerminal(environment: Environment): Config['terminal'] {

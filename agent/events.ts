@@ -1,4 +1,4 @@
-import type { Identity, Row } from './identity/identity.ts'
+import type { Identity } from './identity/identity.ts'
 import { limits } from './limits.ts'
 import type { EventType } from './metrics/labels.ts'
 import type { EventEndReport, EventReport, Subject } from './sources/source.ts'
@@ -45,7 +45,7 @@ export interface Events {
 }
 
 /** The bounded stream of single events, for `observe` and the page. */
-export function createEvents(identity: Pick<Identity, 'resolve'>): Events {
+export function createEvents(identity: EndNames, now = () => performance.now()): Events {
   const kept: EventMessage[] = []
   const listeners = new Set<(message: EventMessage) => void>()
 
@@ -60,8 +60,8 @@ export function createEvents(identity: Pick<Identity, 'resolve'>): Events {
       publish({
         time: formatTime(timeMs),
         ...rest,
-        source: nameEnd(source, of, identity),
-        destination: nameEnd(destination, of, identity),
+        source: nameEnd(source, of, identity, now),
+        destination: nameEnd(destination, of, identity, now),
       })
     },
     notShown(of, count, timeMs) {
@@ -75,14 +75,17 @@ export function createEvents(identity: Pick<Identity, 'resolve'>): Events {
   }
 }
 
-function nameEnd({ isSubject, address, port }: EventEndReport, of: Subject, identity: Pick<Identity, 'resolve'>): EventEnd {
-  const row: Row | undefined = isSubject
-    ? identity.resolve(of)
-    : address === undefined
-      ? undefined
-      : identity.resolve({ address })
+type EndNames = Pick<Identity, 'resolve' | 'endOf' | 'lookForUnknown'>
+
+function nameEnd({ isSubject, address, port }: EventEndReport, of: Subject, names: EndNames, now: () => number): EventEnd {
+  const subject: Subject | undefined = isSubject ? of : address === undefined ? undefined : { address }
+  const row = subject && names.resolve(subject)
+  if (row === undefined && isSubject) names.lookForUnknown(now())
+  const { namespace, pod, workload } = row ? { ...row, workload: row.workload?.name } : ((subject && names.endOf(subject)) ?? {})
   return {
-    ...(row && { namespace: row.namespace, pod: row.pod }),
+    ...(namespace !== undefined && { namespace }),
+    ...(pod !== undefined && { pod }),
+    ...(workload !== undefined && { workload }),
     ...(address !== undefined && { address }),
     ...(port !== undefined && { port }),
   }

@@ -77,7 +77,8 @@ export const limits = {
   series: 100_000,
   /** Subjects whose reason of being skipped is remembered for `check`, per source. */
   skippedReasons: 20,
-  labelCharacters: 128,
+  /** A pod's name may be so long. */
+  labelCharacters: 253,
   /** The same failure of a source is logged once in this time. */
   failureLogMs: 300_000,
 
@@ -213,6 +214,12 @@ export const limits = {
   /** Who has which address is looked at again after so long. */
   addressesAgeMs: 1000,
   addressesPerNamespace: 1024,
+  /** A subject without a name is looked for at most so often. */
+  unknownMs: 1000,
+  /** The agent begins without names that have not come by then. */
+  firstNamesMs: 3000,
+  /** What changes together is looked at together. */
+  namesSettleMs: 100,
   /** A longer line is left out. */
   toolLineBytes: 4096,
   /** Kept of a tool's standard error. */

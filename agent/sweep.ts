@@ -186,14 +186,36 @@ export function createSweep(parts: SweepParts): Sweep {
     self.set('netvitals_sweep_duration_seconds', {}, durationMs / 1000)
     self.set('netvitals_subjects', {}, identity.rows().filter((row) => row.departedAtMs === undefined).length)
     self.set('netvitals_subjects_unresolved', {}, unresolved.size + identity.unlisted())
+    self.set('netvitals_subjects_nested', {}, identity.nested())
     self.set('netvitals_series', {}, store.count())
     self.set('netvitals_series_dropped_total', {}, store.dropped())
+  }
+
+  function writeNames(): void {
+    self.clear('netvitals_pod_info')
+    for (const { namespace, pod, workload, isPod } of identity.rows()) {
+      if (!isPod) continue
+      const { name = '', type = '' } = workload ?? {}
+      self.set('netvitals_pod_info', { namespace, pod, workload: name, workload_type: type, host_network: 'false' }, 1)
+    }
+    for (const { namespace, name: pod, workload } of identity.hostPods()) {
+      const { name = '', type = '' } = workload ?? {}
+      self.set('netvitals_pod_info', { namespace, pod, workload: name, workload_type: type, host_network: 'true' }, 1)
+    }
+    for (const [provider, { lastError, lastSuccessAtMs, restarts, leftOut }] of identity.providers()) {
+      self.set('netvitals_names_up', { provider }, lastError === undefined ? 1 : 0)
+      if (lastSuccessAtMs !== undefined)
+        self.set('netvitals_names_last_success_age_seconds', { provider }, (performance.now() - lastSuccessAtMs) / 1000)
+      self.set('netvitals_names_restarts_total', { provider }, restarts)
+      const invalid = Object.values(leftOut).reduce((sum, count) => sum + count, 0)
+      self.set('netvitals_names_invalid_total', { provider }, invalid)
+    }
   }
 
   async function sweepOnce(): Promise<Snapshot> {
     const startedAtMs = now()
     try {
-      identity.refresh(startedAtMs)
+      await identity.refresh(startedAtMs)
     } catch (error) {
       log.error({ reason: describe(error) }, 'cannot look for subjects; those known before are measured')
     }
@@ -202,6 +224,7 @@ export function createSweep(parts: SweepParts): Sweep {
     const families = store.commit(takenAtMs, new Map(collections.map((collection) => [collection.source.name, collection])))
     const durationMs = takenAtMs - startedAtMs
     writeSelf(collections, durationMs)
+    writeNames()
     collections.forEach(logOutcome)
     newest = { takenAtMs, durationMs, families, sources: collections.map(toReport) }
     history.remember(newest)

@@ -8,6 +8,19 @@ export function formatAddress(bytes: Uint8Array): string {
   return zeros.length < 2 ? text(words) : `${text(words.slice(0, zeros.from))}::${text(words.slice(zeros.from + zeros.length))}`
 }
 
+/** The other way round, of what formatAddress wrote: 16 bytes, IPv4 as ::ffff:10.0.0.1. */
+export function parseAddress(address: string): Uint8Array {
+  const bytes = new Uint8Array(16)
+  if (!address.includes(':')) {
+    bytes.set([0xff, 0xff, ...address.split('.').map(Number)], 10)
+    return bytes
+  }
+  const [before = [], after = []] = address.split('::').map((part) => (part === '' ? [] : part.split(':')))
+  const words = [...before, ...Array<string>(8 - before.length - after.length).fill('0'), ...after]
+  words.forEach((word, i) => bytes.set([Number.parseInt(word, 16) >> 8, Number.parseInt(word, 16) & 0xff], 2 * i))
+  return bytes
+}
+
 /** Of text: ::ffff:10.0.0.1 → 10.0.0.1. */
 export function unmapAddress(address: string): string {
   return address.startsWith('::ffff:') && address.includes('.') ? address.slice('::ffff:'.length) : address

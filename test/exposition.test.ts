@@ -10,8 +10,16 @@ const trees = fs.readdirSync(hosts).sort()
 /** Metrics of the agent itself differ from run to run. */
 const isSteady = (line: string): boolean =>
   !/^(# \w+ )?(process_|netvitals_(build_info|source_duration_seconds|sweep_duration_seconds))/.test(line)
-/** What the machine runs and who asked by HTTP is told by agent.ts and http/, which no sweep of a tree needs. */
-const ofTheWholeAgent: readonly string[] = ['netvitals_node_info', 'netvitals_http_requests_total']
+/** What the machine runs, who asked by HTTP, and names of pods are told by agent.ts, http/ and identity/; of those a tree has nothing. */
+const ofTheWholeAgent: readonly string[] = [
+  'netvitals_node_info',
+  'netvitals_http_requests_total',
+  'netvitals_pod_info',
+  'netvitals_names_up',
+  'netvitals_names_last_success_age_seconds',
+  'netvitals_names_restarts_total',
+  'netvitals_names_invalid_total',
+]
 const familyOf = (line: string): string => /^[a-z_0-9]+/.exec(line)?.[0] ?? ''
 
 describe.each(trees)('the whole exposition of %s', (tree) => {

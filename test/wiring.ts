@@ -3,7 +3,7 @@ import { createEvents, type Events } from '../agent/events.ts'
 import { createHistory, type History } from '../agent/history.ts'
 import { createHost, type Host } from '../agent/host/host.ts'
 import type { ToolSettings, ToolSignal } from '../agent/host/tools.ts'
-import { createIdentity } from '../agent/identity/identity.ts'
+import { createIdentity, type PodNames } from '../agent/identity/identity.ts'
 import { limits } from '../agent/limits.ts'
 import type { MetricName } from '../agent/metrics/catalogue.ts'
 import { createSelf, type Self } from '../agent/metrics/self.ts'
@@ -33,6 +33,8 @@ interface WiringOptions {
   readonly tracer?: boolean
   /** Trace tools of the user instead of the tracer. */
   readonly tools?: ToolSettings
+  /** Names of pods. */
+  readonly pods?: PodNames
   /** Puts something around a source. */
   readonly wrap?: (source: Source) => Source
 }
@@ -41,6 +43,7 @@ export async function startWiring({
   root = '/',
   tracer = true,
   tools = {},
+  pods,
   wrap = (source) => source,
 }: WiringOptions = {}): Promise<Wiring> {
   const log = pino({ level: 'silent' })
@@ -50,7 +53,7 @@ export async function startWiring({
   const now = (): number => nowMs + performance.now()
   const history = createHistory()
   const self = createSelf()
-  const identity = createIdentity(host)
+  const identity = createIdentity({ host, pods })
   const events = createEvents(identity)
   const sources = createSources(host).map(wrap) // before the start, because tools run only if a source wants to hear them
   await host.start()

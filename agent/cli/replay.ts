@@ -43,7 +43,7 @@ export async function replay(config: Config, terminal: Terminal): Promise<number
   const maps = createReplayMaps({ declared, onError: complain })
   const real = await createHost({ root: '/', tracer: false, log })
   // Whatever the addresses: it is all of the machine where it was recorded.
-  const addresses = { refresh: async () => {}, find: () => real.namespaces.host }
+  const addresses = { refresh: async () => {}, find: () => real.namespaces.host, all: () => new Map() }
   const host = { ...real, tools, addresses, scripts: maps.scripts }
   const sources = [
     createTraceDrops(host),

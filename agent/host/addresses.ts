@@ -10,6 +10,8 @@ export interface Addresses {
   refresh(signal: AbortSignal): Promise<void>
   /** As of the last look; `10.0.0.1` or `2001:db8::1`. Undefined: none that can be looked into, or several, as with loopback. */
   find(address: string | undefined): NetworkNamespace | undefined
+  /** All that `find` knows. Undefined: several have it. */
+  all(): ReadonlyMap<string, NetworkNamespace | undefined>
 }
 
 export function createAddresses(namespaces: Namespaces, netlink: Netlink, now = () => performance.now()): Addresses {
@@ -49,6 +51,7 @@ export function createAddresses(namespaces: Namespaces, netlink: Netlink, now = 
       })
       return refreshing
     },
+    all: () => owners,
     find: (address) => (address === undefined ? undefined : owners.get(address)),
   }
 }

@@ -1,11 +1,14 @@
+import path from 'node:path'
 import type { Log } from '../log.ts'
 import { type Addresses, createAddresses } from './addresses.ts'
+import { createDropOwners, type DropOwners } from './drop-owners.ts'
 import { createFiles, type Files } from './files.ts'
 import { createKernelSymbols, type KernelSymbols } from './kernel-symbols.ts'
 import { loadLibc } from './libc.ts'
 import { type Machine, readMachine, readPageSizeBytes } from './machine.ts'
 import { createNamespaces, type Namespaces } from './namespaces.ts'
 import { createNetlink, type Netlink } from './netlink.ts'
+import { createPods, type Pods } from './pods.ts'
 import { createScripts, type ScriptSetting, type Scripts } from './scripts.ts'
 import { createTools, type ToolSettings, type Tools } from './tools.ts'
 import { type MapName, mapNames } from './traced-maps.ts'
@@ -16,9 +19,11 @@ export interface Host {
   readonly files: Files
   readonly netlink: Netlink
   readonly namespaces: Namespaces
+  readonly pods: Pods
   readonly tracer: Tracer
   readonly symbols: KernelSymbols
   readonly addresses: Addresses
+  readonly dropOwners: DropOwners
   readonly tools: Tools
   readonly scripts: Scripts
   readonly pageSizeBytes: number
@@ -55,24 +60,35 @@ export async function createHost({
 }: HostOptions): Promise<Host> {
   const libc = await loadLibc()
   const namespaces = createNamespaces({ root, libc })
-  const tracer = createTracer(traced && root === '/' ? { off: untraced, events } : { off: mapNames, tasks: false })
+  const isLive = path.resolve(root) === '/'
+  const { inode = 0, cookie = 0 } = namespaces.host
+  const tracer = createTracer(
+    traced && isLive ? { off: untraced, events, host: { inode, cookie } } : { off: mapNames, tasks: false },
+  )
   const netlink = createNetlink({ root, namespaces, libc })
+  const files = createFiles({ root, namespaces })
+  const pods = createPods({ root, files, host: namespaces.host })
   const tools = createTools(toolSettings, log)
   const scripts = createScripts(scriptSettings, log)
   return {
-    files: createFiles({ root, namespaces }),
+    files,
     netlink,
     namespaces,
+    pods,
     tracer,
     symbols: createKernelSymbols(),
     addresses: createAddresses(namespaces, netlink),
+    dropOwners: createDropOwners(tracer),
     tools,
     scripts,
     pageSizeBytes: readPageSizeBytes(),
     machine: () => readMachine(root),
     refresh() {
       namespaces.refresh()
-      namespaces.adoptTasks(tracer.missing('tasks') === undefined ? tracer.tasks() : [])
+      if (!isLive) return
+      const tasks = tracer.missing('tasks') === undefined ? tracer.tasks() : undefined
+      pods.refresh(tasks)
+      namespaces.adoptTasks(tasks ?? [], pods.list())
     },
     async start() {
       await tracer.start()

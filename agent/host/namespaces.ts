@@ -3,6 +3,7 @@ import path from 'node:path'
 import { limits } from '../limits.ts'
 import { Unreadable } from './errors.ts'
 import type { LoadedLibc } from './libc.ts'
+import type { PodOfNamespace } from './pods.ts'
 import { createDoor } from './setns.ts'
 
 const minted: unique symbol = Symbol('minted')
@@ -41,8 +42,10 @@ export interface Namespaces {
   readonly host: NetworkNamespace
   /** Looks at /run/netns for what came and went. */
   refresh(): void
-  /** Named namespaces, without the host's. */
+  /** Named namespaces and those of pods and containers, without the host's. */
   list(): readonly NetworkNamespace[]
+  /** Whose it is; undefined: no pod's and no container's. */
+  ownerOf(netns: NetworkNamespace): PodOfNamespace | undefined
   /** How many found no place in the list at the last refresh. */
   unlisted(): number
   /** Those that went within the departure time. */
@@ -51,8 +54,11 @@ export interface Namespaces {
   find(inode: number, cookie32: number): NetworkNamespace | undefined
   /** One of which only the tracer's key is known, so that its values can be counted as nobody's. The same object until the next refresh. */
   stranger(inode: number, cookie32: number): NetworkNamespace
-  /** Learns processes and cookies from a list of all tasks, for where neither /proc nor setns would tell. */
-  adoptTasks(tasks: Iterable<Task>): void
+  /**
+   * Learns processes and cookies from a list of all tasks, for where neither /proc nor setns would tell; and which namespaces
+   * are those of pods and containers.
+   */
+  adoptTasks(tasks: Iterable<Task>, pods?: readonly PodOfNamespace[]): void
   /** A process that is inside now. */
   processOf(netns: NetworkNamespace): number | undefined
   /** Why it can be read neither through a process nor from inside, in words; undefined: it can. */
@@ -78,6 +84,7 @@ interface Known {
    */
   madeAtMs?: number | undefined
   whyNotEntered?: string | undefined
+  owner?: PodOfNamespace | undefined
   /** Of a file in /proc that all processes of a namespace share, for where ns/net cannot be read. */
   procInode?: number | undefined
   departedAtMs?: number
@@ -86,8 +93,8 @@ interface Known {
 const folder = '/run/netns'
 const toFile = (nameBytes: string): Buffer => Buffer.from(path.join(folder, nameBytes), 'latin1')
 const toText = (nameBytes: string): string => Buffer.from(nameBytes, 'latin1').toString('utf8')
-/** Their pods' names are the container runtime's to tell. */
-const runtimePrefix = 'cni-'
+/** What container runtimes call the namespaces of pods, whose own names are found in other ways: containerd, CRI-O. */
+const runtimeName = /^cni-|^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
 const nsfsMagic = 0x6e736673
 
 /** The low 32 bits of a cookie, as the tracer's keys have them. */
@@ -101,7 +108,8 @@ export function createNamespaces({ root, libc }: { readonly root: string; readon
   let named: Known[] = []
   let nameless: Known[] = []
   let departed: Known[] = []
-  /** Of all three. */
+  let listed: readonly NetworkNamespace[] = []
+  /** Of the first three. */
   const byInode = new Map<number | undefined, Known[]>()
   const strangers = new Map<string, NetworkNamespace>()
   let unlisted = 0
@@ -136,7 +144,7 @@ export function createNamespaces({ root, libc }: { readonly root: string; readon
     }
     try {
       for (let entry = directory.readSync(); entry !== null; entry = directory.readSync()) {
-        if (!entry.name.startsWith(runtimePrefix) && !known.has(entry.name)) yield entry.name
+        if (!runtimeName.test(entry.name) && !known.has(entry.name)) yield entry.name
       }
     } finally {
       directory.closeSync()
@@ -191,7 +199,26 @@ export function createNamespaces({ root, libc }: { readonly root: string; readon
     return known
   }
 
-  function adoptTasks(tasks: Iterable<Task>): void {
+  function adoptTasks(tasks: Iterable<Task>, pods: readonly PodOfNamespace[] = []): void {
+    const next = new Set<Known>()
+    for (const known of named) known.owner = undefined
+    for (const pod of pods) if (pod.podUid !== undefined || pod.containerIds.length > 0) adoptPod(pod, next)
+    for (const task of chooseTasks(tasks)) {
+      const known: Known = findFitting(task, ({ netns }) => netns.name === undefined) ?? { netns: mint(undefined, task.inode) }
+      if (known.owner !== undefined && (next.has(known) || known.netns.name !== undefined)) continue // by its pod's process
+      adopt(known, task)
+      if (known.netns.name === undefined) admit(known, undefined, next)
+    }
+    update(named, [...next])
+  }
+
+  function admit(known: Known, owner: PodOfNamespace | undefined, next: Set<Known>): void {
+    known.owner = owner
+    if (next.size < limits.namespaces) next.add(known)
+  }
+
+  /** One task of each namespace that is no pod's and not the host's: if it can be the one that was chosen before. */
+  function chooseTasks(tasks: Iterable<Task>): Iterable<Task> {
     const chosen = new Map<string, Task>()
     const chosenBefore = new Set([...named, ...nameless].map(({ netns }) => netns.pid))
     for (const task of tasks) {
@@ -199,18 +226,33 @@ export function createNamespaces({ root, libc }: { readonly root: string; readon
       if (task.inode === host.inode) continue
       if (chosen.has(key) ? chosenBefore.has(task.pid) : chosen.size < 2 * limits.namespaces) chosen.set(key, task)
     }
-    const next: Known[] = []
-    for (const task of chosen.values()) {
-      const fitting = byInode.get(task.inode)?.filter(({ netns }) => hasCookie(netns, toCookie32(task.cookie))) ?? []
-      const withName = fitting.find((known) => known.netns.name !== undefined && known.departedAtMs === undefined)
-      const known = withName ?? fitting.find(({ netns }) => netns.name === undefined) ?? { netns: mint(undefined, task.inode) }
-      adopt(known, task)
-      if (known !== withName && next.length < limits.namespaces) next.push(known)
-    }
-    update(named, next)
+    return chosen.values()
   }
 
-  function adopt(known: Known, { pid, cookie }: Task): void {
+  /** One with a name that is there still, or one that `isMeant`. */
+  function findFitting({ inode, cookie }: Omit<Task, 'pid'>, isMeant: (known: Known) => boolean): Known | undefined {
+    const fitting = byInode.get(inode)?.filter(({ netns }) => hasCookie(netns, toCookie32(cookie))) ?? []
+    return fitting.find(({ netns, departedAtMs }) => netns.name !== undefined && departedAtMs === undefined) ?? fitting.find(isMeant)
+  }
+
+  function adoptPod(pod: PodOfNamespace, next: Set<Known>): void {
+    const { netns, pid } = pod
+    const { inode, cookie } = netns
+    const procInode = inode === undefined ? statInode(`/proc/${pid}/net/dev`) : undefined
+    if (inode === undefined && procInode === undefined) return // it ended just now
+    // Without a cookie another pod may have the inode by now.
+    const isSame = (known: Known): boolean =>
+      known.netns.name === undefined &&
+      (inode === undefined ? known.procInode === procInode : true) &&
+      (cookie !== 0 || (known.owner !== undefined && isOfSameOwner(known.owner, pod)))
+    const found = inode === undefined ? byInode.get(undefined)?.find(isSame) : findFitting({ inode, cookie }, isSame)
+    const known: Known = found ?? { netns: mint(undefined, inode) }
+    adopt(known, { pid, cookie })
+    if (known.netns.name === undefined) admit(known, pod, next)
+    else known.owner = pod
+  }
+
+  function adopt(known: Known, { pid, cookie }: Omit<Task, 'inode'>): void {
     if (known.netns.cookie === undefined && cookie !== 0) setCookie(known, cookie)
     if (known.netns.pid === pid) return
     known.netns.pid = pid
@@ -226,6 +268,7 @@ export function createNamespaces({ root, libc }: { readonly root: string; readon
     departed = departed.slice(-limits.namespaces)
     named = nextNamed
     nameless = nextNameless
+    listed = [...named, ...nameless.filter(({ owner }) => owner !== undefined)].map(({ netns }) => netns)
     byInode.clear()
     // Without cookies the first is taken: of the departed the one that went last.
     for (const known of [...present, ...departed.toReversed()]) {
@@ -298,7 +341,8 @@ export function createNamespaces({ root, libc }: { readonly root: string; readon
   return {
     host,
     refresh,
-    list: () => named.map(({ netns }) => netns),
+    list: () => listed,
+    ownerOf: (netns) => lookUp(netns)?.owner,
     unlisted: () => unlisted,
     departed() {
       update(named, nameless)
@@ -334,6 +378,11 @@ function hasCookie({ cookie }: NetworkNamespace, cookie32: number): boolean {
 
 function setCookie({ netns }: Known, cookie: number | undefined): void {
   if (cookie !== undefined) netns.cookie = cookie
+}
+
+/** Of pods; or of containers without. */
+function isOfSameOwner(one: PodOfNamespace, other: PodOfNamespace): boolean {
+  return one.podUid === other.podUid && (one.podUid !== undefined || one.containerIds.some((id) => other.containerIds.includes(id)))
 }
 
 function describe({ name, pid }: NetworkNamespace): string {

@@ -59,6 +59,9 @@ export type LossKind = (typeof lossKinds)[number]
 /** What tools and scripts of the user tell. */
 export const toolNames = ['retransmits', 'drops', 'connects', 'opens', 'scripts'] as const
 
+/** What names are given to, each from its own place. */
+const nameProviders = ['pods', 'peers'] as const
+
 /** Every label once. Never an address, an ephemeral port, a process, a user or a raw message. */
 export const labels = {
   namespace: { max: 512, help: 'Kubernetes namespace; empty for the host, `@netns` for a named network namespace' },
@@ -80,6 +83,13 @@ export const labels = {
     values: connectOutcomes,
     help: 'how a TCP connect ended: `connected`; `refused` by a reset or ICMP port unreachable; `timed_out`; `unreachable` by ICMP or because no neighbour answered; `reset` after both ends had called; `no_port` no local port was free, and no SYN was sent; `abandoned` by the application while it waited; `other`',
   },
+  workload: { max: 512, help: 'what the pod belongs to; empty if that cannot be told' },
+  workload_type: {
+    max: 64,
+    help: "kind of the workload in kubernetes-mixin's words: deployment, daemonset, statefulset, job, replicaset, barepod, staticpod; any other kind as Kubernetes spells it",
+  },
+  host_network: { values: ['true', 'false'], help: 'whether the pod has the network of the host: its numbers are in the row of the host' },
+  provider: { values: nameProviders, help: 'whose names come from there: `pods` of this node, `peers` elsewhere' },
   code: { max: 16, help: 'HTTP status code' },
   tool: { values: toolNames, help: 'what the tool tells' },
   format: { max: 20, help: 'project and tool whose table the rows are of' },

@@ -44,6 +44,11 @@ describe('defaults', () => {
       'web.socket': '/run/netvitals/agent.sock',
       'web.new-series-zero-seconds': 'auto',
       'sources.off': [],
+      apiServer: undefined,
+      'identity.pods': 'auto',
+      'identity.pods-file': '',
+      'identity.peers': 'off',
+      'kubernetes.node': '',
       'tools.retransmits.command': [],
       'tools.retransmits.file': '',
       'tools.drops.command': [],
@@ -317,7 +322,7 @@ describe('the file', () => {
 describe('variables', () => {
   it('that do not exist are errors, for they would silently do nothing', () => {
     expect(complaint([], { NETVITALS_WEB_LISTEN_ADRESS: ':1' })).toBe(
-      'NETVITALS_WEB_LISTEN_ADRESS is no variable of netvitals; there are NETVITALS_WEB_LISTEN_ADDRESS, NETVITALS_WEB_CONFIG_FILE, NETVITALS_WEB_SOCKET, NETVITALS_WEB_NEW_SERIES_ZERO_SECONDS, NETVITALS_SOURCES_OFF, NETVITALS_TOOLS_RETRANSMITS_COMMAND, NETVITALS_TOOLS_RETRANSMITS_FILE, NETVITALS_TOOLS_DROPS_COMMAND, NETVITALS_TOOLS_DROPS_FILE, NETVITALS_TOOLS_CONNECTS_COMMAND, NETVITALS_TOOLS_CONNECTS_FILE, NETVITALS_LOG_LEVEL, NETVITALS_CONFIG_FILE',
+      'NETVITALS_WEB_LISTEN_ADRESS is no variable of netvitals; there are NETVITALS_WEB_LISTEN_ADDRESS, NETVITALS_WEB_CONFIG_FILE, NETVITALS_WEB_SOCKET, NETVITALS_WEB_NEW_SERIES_ZERO_SECONDS, NETVITALS_SOURCES_OFF, NETVITALS_TOOLS_RETRANSMITS_COMMAND, NETVITALS_TOOLS_RETRANSMITS_FILE, NETVITALS_TOOLS_DROPS_COMMAND, NETVITALS_TOOLS_DROPS_FILE, NETVITALS_TOOLS_CONNECTS_COMMAND, NETVITALS_TOOLS_CONNECTS_FILE, NETVITALS_IDENTITY_PODS, NETVITALS_IDENTITY_PODS_FILE, NETVITALS_IDENTITY_PEERS, NETVITALS_KUBERNETES_NODE, NETVITALS_LOG_LEVEL, NETVITALS_CONFIG_FILE',
     )
   })
 

@@ -1,8 +1,8 @@
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import { createEvents, type EventMessage } from '../../agent/events.ts'
-import type { Row } from '../../agent/identity/identity.ts'
+import type { End, Row } from '../../agent/identity/identity.ts'
 import { limits } from '../../agent/limits.ts'
-import type { EventReport } from '../../agent/sources/source.ts'
+import type { EventReport, Subject } from '../../agent/sources/source.ts'
 import { netnsOf } from './sources/fake-host.ts'
 
 const shop = netnsOf('shop')
@@ -11,6 +11,7 @@ const row: Row = {
   namespace: '@netns',
   pod: 'shop',
   isHost: false,
+  isPod: false,
   seenFromBirth: true,
   departedAtMs: undefined,
   replaced: false,
@@ -25,7 +26,12 @@ const report: EventReport = {
   protocol: 'tcp',
   reason: 'netfilter_drop',
 }
-const createNamed = () => createEvents({ resolve: ({ netns }) => (netns === shop ? row : undefined) })
+const peer: End = { namespace: 'bank', workload: 'ledger', pod: 'ledger-0' }
+const names = {
+  resolve: ({ netns }: Subject) => (netns === shop ? row : undefined),
+  endOf: ({ address }: Subject) => (address === '10.0.9.9' ? peer : undefined),
+}
+const createNamed = (lookForUnknown: (nowMs: number) => void = () => undefined) => createEvents({ ...names, lookForUnknown })
 
 describe('the stream of single events', () => {
   it('names the end it is about, and the time to the microsecond', () => {
@@ -44,12 +50,20 @@ describe('the stream of single events', () => {
     ])
   })
 
-  it('leaves out what nobody knows', () => {
+  it('names ends elsewhere, with what they belong to', () => {
     const events = createNamed()
+    events.event({ ...report, source: { isSubject: false, address: '10.0.9.9', port: 1 } })
+    expect(events.recent()[0]).toMatchObject({ source: { ...peer, address: '10.0.9.9', port: 1 } })
+  })
+
+  it('leaves out what nobody knows, and has it looked for', () => {
+    const lookForUnknown = vi.fn()
+    const events = createNamed(lookForUnknown)
     const end = { isSubject: false, address: undefined, port: undefined }
     events.event({ ...report, of: { netns: netnsOf('nobody') }, source: end, destination: { ...end, isSubject: true } })
     expect(events.recent()[0]).toMatchObject({ source: {}, destination: {} })
     expect(Object.keys((events.recent()[0] as { source: object }).source)).toEqual([])
+    expect(lookForUnknown).toHaveBeenCalledOnce()
   })
 
   it('tells everybody who listens, until they do not', () => {

@@ -10,6 +10,7 @@ const makeRow = (pod: string, options: Partial<Row> = {}): Row => ({
   namespace: pod === '' ? '' : '@netns',
   pod,
   isHost: pod === '',
+  isPod: false,
   seenFromBirth: true,
   departedAtMs: undefined,
   replaced: false,

@@ -2,7 +2,7 @@ import { pino } from 'pino'
 import { describe, expect, it, vi } from 'vitest'
 import { createHistory } from '../../agent/history.ts'
 import { NotFound } from '../../agent/host/errors.ts'
-import type { Identity } from '../../agent/identity/identity.ts'
+import type { Identity, Row } from '../../agent/identity/identity.ts'
 import { limits } from '../../agent/limits.ts'
 import type { MetricName } from '../../agent/metrics/catalogue.ts'
 import { renderExposition } from '../../agent/metrics/render.ts'
@@ -12,9 +12,15 @@ import type { Sink, Source } from '../../agent/sources/source.ts'
 import { createSweep } from '../../agent/sweep.ts'
 import { ParseError } from '../../parsers/text.ts'
 
-const host = { id: 0, namespace: '', pod: '', isHost: true, seenFromBirth: false, departedAtMs: undefined, replaced: false }
+const born = { seenFromBirth: false, departedAtMs: undefined, replaced: false }
+const host: Row = { id: 0, namespace: '', pod: '', isHost: true, isPod: false, ...born }
 const ownIdentity: Identity = {
-  refresh: () => undefined,
+  refresh: async () => undefined,
+  lookForUnknown: () => undefined,
+  endOf: () => undefined,
+  hostPods: () => [],
+  providers: () => new Map(),
+  nested: () => 0,
   resolve: (subject) => (subject.address === 'unknown' ? undefined : host),
   rows: () => [host],
   unlisted: () => 0,
