@@ -97,10 +97,12 @@ export async function createAgent(config: Config, log: Log, parts?: AgentParts):
   async function startNames(names: PodWatch): Promise<void> {
     void names.start(stopped.signal)
     await untilListed(names, stopped.signal)
-    let timer: NodeJS.Timeout | undefined
+    let isWaiting = false
     names.onChange(() => {
-      timer ??= setTimeout(() => {
-        timer = undefined
+      if (isWaiting) return
+      isWaiting = true
+      setTimeout(() => {
+        isWaiting = false
         if (!stopped.signal.aborted) identity.refresh(performance.now()).catch(() => undefined) // the next sweep says why
       }, limits.namesSettleMs).unref()
     })

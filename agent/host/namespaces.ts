@@ -232,7 +232,9 @@ export function createNamespaces({ root, libc }: { readonly root: string; readon
   /** One with a name that is there still, or one that `isMeant`. */
   function findFitting({ inode, cookie }: Omit<Task, 'pid'>, isMeant: (known: Known) => boolean): Known | undefined {
     const fitting = byInode.get(inode)?.filter(({ netns }) => hasCookie(netns, toCookie32(cookie))) ?? []
-    return fitting.find(({ netns, departedAtMs }) => netns.name !== undefined && departedAtMs === undefined) ?? fitting.find(isMeant)
+    return (
+      fitting.find(({ netns, departedAtMs }) => netns.name !== undefined && departedAtMs === undefined) ?? fitting.find(isMeant)
+    )
   }
 
   function adoptPod(pod: PodOfNamespace, next: Set<Known>): void {
@@ -382,7 +384,9 @@ function setCookie({ netns }: Known, cookie: number | undefined): void {
 
 /** Of pods; or of containers without. */
 function isOfSameOwner(one: PodOfNamespace, other: PodOfNamespace): boolean {
-  return one.podUid === other.podUid && (one.podUid !== undefined || one.containerIds.some((id) => other.containerIds.includes(id)))
+  return (
+    one.podUid === other.podUid && (one.podUid !== undefined || one.containerIds.some((id) => other.containerIds.includes(id)))
+  )
 }
 
 function describe({ name, pid }: NetworkNamespace): string {

@@ -1,6 +1,6 @@
 import type { Files } from '../host/files.ts'
-import type { Log } from '../log.ts'
 import { limits } from '../limits.ts'
+import type { Log } from '../log.ts'
 import { sleep } from './deadline.ts'
 import { type PodWatch, watchPods } from './kubernetes-watch.ts'
 

@@ -88,7 +88,10 @@ export const labels = {
     max: 64,
     help: "kind of the workload in kubernetes-mixin's words: deployment, daemonset, statefulset, job, replicaset, barepod, staticpod; any other kind as Kubernetes spells it",
   },
-  host_network: { values: ['true', 'false'], help: 'whether the pod has the network of the host: its numbers are in the row of the host' },
+  host_network: {
+    values: ['true', 'false'],
+    help: 'whether the pod has the network of the host: its numbers are in the row of the host',
+  },
   provider: { values: nameProviders, help: 'whose names come from there: `pods` of this node, `peers` elsewhere' },
   code: { max: 16, help: 'HTTP status code' },
   tool: { values: toolNames, help: 'what the tool tells' },

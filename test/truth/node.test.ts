@@ -26,9 +26,9 @@ requireRoot('metrics of the node, read by an agent that runs inside the namespac
   }
 
   /** Dropped packets, where this kernel tells; else there is no such series. */
-  async function expectDropped(reason: string, count: number): Promise<void> {
+  async function expectDropped(reason: string, count: number, row = 'namespace="",pod=""', direction = 'out'): Promise<void> {
     const isTold = findExpectedAbsence('dropped_packets_total') === undefined
-    const dropped = await read(`netvitals_dropped_packets_total{namespace="",pod="",${reason},protocol="udp",direction="out"}`)
+    const dropped = await read(`netvitals_dropped_packets_total{${row},${reason},protocol="udp",direction="${direction}"}`)
     expect(dropped).toBe(isTold ? count : Number.NaN)
   }
 
@@ -40,7 +40,8 @@ requireRoot('metrics of the node, read by an agent that runs inside the namespac
     const [{ drops }] = JSON.parse(topology.exec(a, 'tc', '-s', '-j', 'qdisc', 'show', 'dev', 'eth0')) as [{ drops: number }]
     expect(drops).toBeGreaterThan(0)
     expect(await read('netvitals_qdisc_drops_total{device="eth0"}')).toBe(drops)
-    await expectDropped('reason="qdisc_drop",category="queue"', drops)
+    // On their way into a namespace of this machine: they count there.
+    await expectDropped('reason="qdisc_drop",category="queue"', drops, `namespace="@netns",pod="${b.name}"`, 'in')
     expect(await read('netvitals_udp_send_buffer_errors_total{namespace="",pod=""}')).toBe(drops)
   })
 

@@ -25,7 +25,8 @@ requireRoot('pods', () => {
     await topology?.dispose()
   })
 
-  const ofPod = (metric: MetricName, name: string, labels = {}) => wiring.value(metric, { namespace: 'shop', pod: name, ...labels })
+  const ofPod = (metric: MetricName, name: string, labels = {}) =>
+    wiring.value(metric, { namespace: 'shop', pod: name, ...labels })
   const refuse = (count: number, address = topology.b.ipv4) =>
     topology.run(topology.a, 'tcp-connect', { address, port: 5001, count })
 
