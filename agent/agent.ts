@@ -76,7 +76,8 @@ export async function createAgent(config: Config, log: Log, parts?: AgentParts):
 
   const stopped = new AbortController()
   let http: HttpServer | undefined
-  const report = (snapshot: Snapshot): CheckReport => createReport({ version, node, sources, off, declared }, snapshot)
+  const report = (snapshot: Snapshot): CheckReport =>
+    createReport({ version, node, sources, off, names: identity.providers(), declared }, snapshot)
 
   /** One that cannot start says why when it is asked for its values. */
   async function startSource(source: Source): Promise<void> {

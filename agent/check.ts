@@ -1,4 +1,5 @@
 import type { Machine } from './host/machine.ts'
+import type { NameProvider } from './identity/identity.ts'
 import { definitionOf, type MetricDefinition } from './metrics/catalogue.ts'
 import type { Outcome, Snapshot } from './metrics/snapshot.ts'
 import type { Need, Source } from './sources/source.ts'
@@ -33,11 +34,21 @@ export interface CheckReport {
   readonly schemaVersion: 1
   readonly version: string
   readonly node: Node
-  /** `failed` if a source failed, else `absent` if anything is absent. */
+  /** `failed` if a source or a place of names failed, else `absent` if anything is absent. */
   readonly outcome: Outcome
   readonly sources: readonly CheckedSource[]
   /** Sources that are switched off. */
   readonly off: readonly string[]
+  /** Where names come from; none where there is no Kubernetes. */
+  readonly names: readonly CheckedNames[]
+}
+
+export interface CheckedNames {
+  readonly of: 'pods' | 'peers'
+  readonly outcome: Outcome
+  /** How many there are; they stay while no others come. */
+  readonly known: number
+  readonly reason?: string
 }
 
 export interface CheckSubject {
@@ -45,11 +56,12 @@ export interface CheckSubject {
   readonly node: Node
   readonly sources: readonly Source[]
   readonly off: readonly string[]
+  readonly names?: ReadonlyMap<'pods' | 'peers', NameProvider>
   /** Metrics that are in no catalogue. */
   readonly declared?: ReadonlyMap<string, MetricDefinition>
 }
 
-export function createReport({ version, node, sources, off, declared }: CheckSubject, snapshot: Snapshot): CheckReport {
+export function createReport({ version, node, sources, off, names, declared }: CheckSubject, snapshot: Snapshot): CheckReport {
   const checked = sources.map((source): CheckedSource => {
     const report = snapshot.sources.find(({ name }) => name === source.name)
     const outcome = report?.outcome ?? 'absent'
@@ -70,11 +82,15 @@ export function createReport({ version, node, sources, off, declared }: CheckSub
       skipped: [...(report?.skipped ?? [])].map(([subject, why]) => ({ subject, reason: why })),
     }
   })
-  return { schemaVersion: 1, version, node, outcome: worst(checked), sources: checked, off }
+  const checkedNames = [...(names ?? [])].map(([of, { known, lastError, listedOnce }]): CheckedNames => {
+    if (lastError !== undefined) return { of, outcome: 'failed', known, reason: lastError }
+    return listedOnce ? { of, outcome: 'ok', known } : { of, outcome: 'absent', known, reason: 'none came yet' }
+  })
+  return { schemaVersion: 1, version, node, outcome: worst(checked, checkedNames), sources: checked, off, names: checkedNames }
 }
 
-function worst(sources: readonly CheckedSource[]): Outcome {
-  if (sources.some(({ outcome }) => outcome === 'failed')) return 'failed'
+function worst(sources: readonly CheckedSource[], names: readonly CheckedNames[]): Outcome {
+  if ([...sources, ...names].some(({ outcome }) => outcome === 'failed')) return 'failed'
   return sources.some(({ metrics }) => metrics.some(({ outcome }) => outcome !== 'ok')) ? 'absent' : 'ok'
 }
 

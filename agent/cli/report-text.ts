@@ -28,6 +28,10 @@ export function sourcesOf(report: CheckReport, looks: Looks): string {
   const lines = report.sources.flatMap((source) => linesOf(source, width, looks))
   for (const name of report.off)
     lines.push(`  ${markOf('absent', looks)} ${plain(name, looks.unicode).padEnd(width)}  switched off`)
+  for (const { of, outcome, known, reason } of report.names) {
+    const summary = reason === undefined ? `${known} known` : `${outcome}: ${reason}; ${known} known`
+    lines.push(`  ${markOf(outcome, looks)} ${`names of ${of}`.padEnd(width)}  ${plain(summary, looks.unicode)}`)
+  }
   return `${lines.join('\n')}\n`
 }
 

@@ -39,6 +39,11 @@ export interface PodNames {
   status(): PodWatchStatus
 }
 
+/** A place where names come from, how that fares, and how many it knows. */
+export interface NameProvider extends PodWatchStatus {
+  readonly known: number
+}
+
 /** Names for addresses that are not of this machine. */
 export interface PeerNames {
   find(address: string): End | undefined
@@ -60,7 +65,7 @@ export interface Identity {
   /** Subjects that have no name yet, or found no place within the limits, and addresses that found none. */
   unlisted(): number
   /** Where names come from, and how that fares. */
-  providers(): ReadonlyMap<'pods' | 'peers', PodWatchStatus>
+  providers(): ReadonlyMap<'pods' | 'peers', NameProvider>
   /** Network namespaces that processes of pods made for themselves: nobody's. */
   nested(): number
 }
@@ -223,7 +228,7 @@ export function createIdentity({ host, pods, peers = [] }: IdentityOptions): Ide
     rows: () => [...rowOf.values()],
     hostPods: () => [...recordOf.values()].filter(({ hostNetwork }) => hostNetwork),
     unlisted: () => unnamed + unowned + namespaces.unlisted() + host.pods.unlisted(),
-    providers: () => new Map(pods === undefined ? [] : [['pods', pods.status()]]),
+    providers: () => new Map(pods === undefined ? [] : [['pods', { ...pods.status(), known: pods.pods().size }]]),
     nested: () => host.pods.nested(),
   }
   return identity

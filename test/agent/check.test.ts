@@ -67,6 +67,30 @@ describe('a report', () => {
     expect(report.outcome).toBe('ok')
   })
 
+  it('says where names come from, and why there are none', () => {
+    const status = {
+      state: 'watching',
+      listedOnce: true,
+      lastSuccessAtMs: 1,
+      lastError: undefined,
+      restarts: 0,
+      known: 7,
+    } as const
+    const leftOut = { invalidPods: 0, invalidFields: 0, otherNodes: 0, duplicates: 0, tooMany: 0 }
+    const namesOf = (change: object) => {
+      const names = new Map([['pods', { ...status, leftOut, ...change }]] as const)
+      const snapshot = snapshotOf({}, { sources: [okReport('trace-drops'), okReport('proc-snmp')] })
+      const { outcome, names: checked } = createReport({ ...subject, names }, snapshot)
+      return [outcome, ...checked]
+    }
+    expect(namesOf({})).toEqual(['ok', { of: 'pods', outcome: 'ok', known: 7 }])
+    expect(namesOf({ lastError: 'HTTP 403' })).toEqual([
+      'failed',
+      { of: 'pods', outcome: 'failed', known: 7, reason: 'HTTP 403' },
+    ])
+    expect(namesOf({ listedOnce: false })).toMatchObject(['ok', { outcome: 'absent' }])
+  })
+
   it('survives JSON', () => {
     const report = reportOf(absentDrops, okReport('proc-snmp'))
     expect(JSON.parse(JSON.stringify(report))).toEqual(report)

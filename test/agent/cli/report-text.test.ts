@@ -35,6 +35,20 @@ const report = {
 const snmp = metricsOf('proc-snmp').length
 
 describe('the screen', () => {
+  it('says where names come from', () => {
+    const names = [
+      { of: 'pods', outcome: 'ok', known: 12 },
+      { of: 'peers', outcome: 'failed', known: 3, reason: 'HTTP 403 \u001b[31m' },
+    ] as const
+    const lines = sourcesOf({ ...report, names }, { colour: false, unicode: true })
+      .trimEnd()
+      .split('\n')
+    expect(lines.slice(-2)).toEqual([
+      '  ✔ names of pods      12 known',
+      expect.stringMatching(/^ {2}✖ names of peers {5}failed: HTTP 403 [^\u001b]*; 3 known$/),
+    ])
+  })
+
   it('is aligned, and says why, what it takes and what would be gained', () => {
     expect(sourcesOf(report, { colour: false, unicode: true })).toBe(
       [
