@@ -22,6 +22,8 @@ export interface Wiring {
   readonly sweeper: Sweep
   readonly now: () => number
   sweep(): Promise<Snapshot>
+  /** So much time passes. */
+  pass(ms: number): void
   /** The sum of a metric's series that bear these labels, in the newest sweep; undefined if there is none. */
   value(metric: MetricName, labels?: Readonly<Record<string, string>>): number | undefined
   series(metric: MetricName, labels?: Readonly<Record<string, string>>): readonly Series[]
@@ -82,6 +84,7 @@ export async function startWiring({
     events,
     sweeper,
     now,
+    pass: (ms) => void (nowMs += ms),
     async sweep() {
       nowMs += limits.sweepAgeMs
       newest = await sweeper.take()

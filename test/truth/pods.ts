@@ -25,6 +25,8 @@ export interface Node {
   readonly names: PodNames & { set(uid: string, record: PodRecord | undefined): void }
   /** Makes a network namespace a pod's: a process in it is in the pod's control group. */
   run(namespace: Pick<Namespace, 'name'>, options: PodOptions): Promise<Pod>
+  /** In a network namespace of its own, where it has connected to a closed port so many times. */
+  runAlone(options: PodOptions, refusedConnects: number): Promise<Pod>
   dispose(): Promise<void>
 }
 export interface Pod {
@@ -69,6 +71,24 @@ export function createNode(folder: string): Node {
     return made
   }
 
+  async function runPod(options: PodOptions, entering: readonly string[]): Promise<Pod> {
+    records.set(options.uid, recordOf(options))
+    const group = makeFolder('kubepods', 'besteffort', `pod${options.uid}`, options.uid.replaceAll('-', '').padEnd(64, '0'))
+    const processes = [await start(group, [...entering, 'sleep', 'infinity'])]
+    const pod: Pod = {
+      pid: processes[0]!.pid!,
+      async nest() {
+        processes.push(await start(group, [...entering, 'unshare', '-n', 'sleep', 'infinity']))
+      },
+      async stop() {
+        pods.delete(pod)
+        await Promise.all(processes.map(end))
+      },
+    }
+    pods.add(pod)
+    return pod
+  }
+
   return {
     names: {
       pods: () => records,
@@ -82,22 +102,10 @@ export function createNode(folder: string): Node {
       }),
       set: (uid, record) => void (record === undefined ? records.delete(uid) : records.set(uid, record)),
     },
-    async run(namespace, options) {
-      records.set(options.uid, recordOf(options))
-      const group = makeFolder('kubepods', 'besteffort', `pod${options.uid}`, options.uid.replaceAll('-', '').padEnd(64, '0'))
-      const processes = [await start(group, ['ip', 'netns', 'exec', namespace.name, 'sleep', 'infinity'])]
-      const pod: Pod = {
-        pid: processes[0]!.pid!,
-        async nest() {
-          processes.push(await start(group, ['ip', 'netns', 'exec', namespace.name, 'unshare', '-n', 'sleep', 'infinity']))
-        },
-        async stop() {
-          pods.delete(pod)
-          await Promise.all(processes.map(end))
-        },
-      }
-      pods.add(pod)
-      return pod
+    run: (namespace, options) => runPod(options, ['ip', 'netns', 'exec', namespace.name]),
+    runAlone(options, refusedConnects) {
+      const connect = `for ((i = 0; i < ${refusedConnects}; i++)); do : < /dev/tcp/127.0.0.1/9; done`
+      return runPod(options, ['unshare', '-n', 'bash', '-c', `ip link set lo up; ${connect}; exec "$@"`, 'pod'])
     },
     async dispose() {
       await Promise.all([...pods].map((pod) => pod.stop()))
