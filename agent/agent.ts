@@ -11,7 +11,7 @@ import { createSecurity } from './http/security.ts'
 import { createHttpServer, type HttpServer } from './http/server.ts'
 import { ListenError } from './http/socket.ts'
 import { createIdentity } from './identity/identity.ts'
-import type { PodWatch } from './identity/kubernetes-watch.ts'
+import type { PodDirectory } from './identity/pod-directory.ts'
 import { openPodNames, type PodNameSettings, untilListed } from './identity/pod-names.ts'
 import { limits } from './limits.ts'
 import type { Log } from './log.ts'
@@ -48,7 +48,7 @@ export interface AgentParts {
   readonly host: Host
   readonly sources: readonly Source[]
   /** Where the names of pods come from. */
-  readonly pods?: PodWatch | undefined
+  readonly pods?: PodDirectory | undefined
 }
 
 /** Builds everything and wires it. @throws ConfigError */
@@ -95,7 +95,7 @@ export async function createAgent(config: Config, log: Log, parts?: AgentParts):
   }
 
   /** Waits for the first names, but not long: they may come later. */
-  async function startNames(names: PodWatch): Promise<void> {
+  async function startNames(names: PodDirectory): Promise<void> {
     void names.start(stopped.signal)
     await untilListed(names, stopped.signal)
     let isWaiting = false

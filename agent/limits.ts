@@ -174,6 +174,12 @@ export const limits = {
   kubernetesPagePods: 500,
   /** Pods kept; kubelet runs 110 unless told, and some let it run 500. */
   kubernetesPods: 2048,
+  /** The kubelet is asked so often: it answers with all that it knows of its pods, 5 MB of 500. */
+  kubeletIntervalMs: 5000,
+  /** The folder of the pods' logs is looked at so often. */
+  podLogsIntervalMs: 2000,
+  /** More are not read. */
+  podLogsFolders: 8192,
   /** One answer to a list; the pods in it are read one by one. */
   kubernetesListBytes: 64 << 20,
   /** One pod: in a list, or the line of a watch. etcd keeps at most 1.5 MB of one. */

@@ -21,6 +21,19 @@ export function parseAddress(address: string): Uint8Array {
   return bytes
 }
 
+const v4Syntax = /^(?:(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])(?:\.(?!$)|$)){4}$/
+
+/** Of text that anybody wrote, in the one way of formatAddress. Undefined: no address, such as one with a zone, a port or a prefix. */
+export function readAddress(text: string): string | undefined {
+  if (text.length > 45) return undefined
+  if (v4Syntax.test(text)) return text
+  if (!/^[0-9a-fA-F:.]+$/.test(text) || !URL.canParse(`http://[${text}]`)) return undefined
+  const address = new URL(`http://[${text}]`).hostname.slice(1, -1)
+  const [, high, low] = /^::ffff:([0-9a-f]{1,4}):([0-9a-f]{1,4})$/.exec(address) ?? []
+  if (high === undefined || low === undefined) return address
+  return [high, low].flatMap((word) => [Number.parseInt(word, 16) >> 8, Number.parseInt(word, 16) & 0xff]).join('.')
+}
+
 /** Of text: ::ffff:10.0.0.1 → 10.0.0.1. */
 export function unmapAddress(address: string): string {
   return address.startsWith('::ffff:') && address.includes('.') ? address.slice('::ffff:'.length) : address

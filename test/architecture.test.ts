@@ -59,8 +59,8 @@ const rules: { files: RegExp; may: RegExp; sentence: string }[] = [
   },
   {
     files: /^agent\/identity\//,
-    may: /^(parsers\/|agent\/(host|identity)\/|agent\/(limits|log)\.ts|agent\/metrics\/label-text\.ts|agent\/sources\/source\.ts|node:https$)/,
-    sentence: 'identity/ imports parsers, host, limits, log, node:https',
+    may: /^(parsers\/|agent\/(host|identity)\/|agent\/(limits|log|config-file)\.ts|agent\/metrics\/label-text\.ts|agent\/sources\/source\.ts|node:https$)/,
+    sentence: 'identity/ imports parsers, host, limits, log, the reader of files of people, node:https',
   },
   {
     files: /^agent\/(sweep|series|history)\.ts$/,

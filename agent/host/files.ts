@@ -10,6 +10,8 @@ import { isTurnOver, nextTurn } from './turn.ts'
 export interface Files {
   /** A whole file: `/proc/…` or `/sys/…` of the machine, or of the recorded tree. */
   read(path: string): string
+  /** The names of what is in a folder, in no order. More than so many are refused. */
+  list(path: string, max: number): string[]
   /** A whole file of /proc/net as the namespace sees it: `snmp`. */
   readNet(netns: NetworkNamespace, file: string): string
   /** A whole file of /proc/sys as the namespace sees it: `net/ipv4/ip_local_port_range`. */
@@ -58,6 +60,20 @@ export function createFiles({ root, namespaces }: { readonly root: string; reado
 
   return {
     read: (file) => readWhole(inTree(file)),
+    list(folder, max) {
+      const opened = attempt(folder, () => fs.opendirSync(inTree(folder)))
+      try {
+        const names: string[] = []
+        for (;;) {
+          const entry = attempt(folder, () => opened.readSync())
+          if (entry === null) return names
+          if (names.length === max) throw new Unreadable(folder, `more than ${max} entries`)
+          names.push(entry.name)
+        }
+      } finally {
+        opened.closeSync()
+      }
+    },
     readNet: (netns, file) => readWhole(`/proc/net/${file}`, openNet(netns, file)),
     // Through whatever process's root one goes, /proc/sys shows the namespace of the reader.
     readSys: (netns, file) => namespaces.enter(netns, () => readWhole(inTree(`/proc/sys/${file}`))),

@@ -4,9 +4,8 @@ import type { PodOfNamespace } from '../host/pods.ts'
 import { limits } from '../limits.ts'
 import { cleanLabelValue } from '../metrics/label-text.ts'
 import type { Subject } from '../sources/source.ts'
-import type { PodRecord } from './kubernetes-pods.ts'
-import type { PodWatchStatus } from './kubernetes-watch.ts'
 import { createLocalAddresses } from './local-addresses.ts'
+import type { DirectoryStatus, PodRecord } from './pod-directory.ts'
 import type { Workload } from './workload.ts'
 
 /** What a subject is called on /metrics: one row. A new subject under an old name gets a row of its own and ends the old one. */
@@ -36,11 +35,11 @@ export interface End {
 /** Where the names of pods come from. */
 export interface PodNames {
   pods(): ReadonlyMap<string, PodRecord>
-  status(): PodWatchStatus
+  status(): DirectoryStatus
 }
 
 /** A place where names come from, how that fares, and how many it knows. */
-export interface NameProvider extends PodWatchStatus {
+export interface NameProvider extends DirectoryStatus {
   readonly known: number
 }
 

@@ -2,45 +2,63 @@ import { createLineSplitter, type LineSplitter } from '../host/lines.ts'
 import { limits } from '../limits.ts'
 import type { Log } from '../log.ts'
 import { type Deadline, sleep, within } from './deadline.ts'
-import { ApiError, type ApiOptions, type Bounds, createApi, readAnswer } from './kubernetes-api.ts'
-import { createListReader } from './kubernetes-list.ts'
-import { field, type PodRecord } from './kubernetes-pods.ts'
-import { createPodStore, type LeftOut, type PodListener } from './kubernetes-store.ts'
+import { createFaultLog } from './fault-log.ts'
+import {
+  ApiError,
+  type ApiOptions,
+  apiServerHints,
+  type Bounds,
+  createApi,
+  readList,
+  retryMs,
+  tooLarge,
+} from './kubernetes-api.ts'
+import { field } from './kubernetes-fields.ts'
+import type { DirectoryStatus } from './pod-directory.ts'
+import { createRecordStore, type NamedRecord, type RecordListener, type RecordStoreOptions } from './record-store.ts'
 
-export interface PodWatchOptions extends ApiOptions {
-  readonly nodeName: string
+/** What can be listed and watched, and what is kept of it. */
+export interface Resource<R> extends RecordStoreOptions<R> {
+  readonly path: string
+  /** Of a list: `PodList`. */
+  readonly kind: string
+  /** `pods`. */
+  readonly what: string
+  /** Empty, or `fieldSelector=…&`. */
+  readonly selector: string
+  /** Of the ClusterRole that allows it. */
+  readonly rule: string
+  /** Of log lines. */
+  readonly fields: Readonly<Record<string, string>>
+}
+
+export interface WatchOptions extends ApiOptions {
   readonly log: Log
 }
 
-export interface PodWatch {
+export interface Watch<R> {
   /** Once. Goes on until the signal; resolves when nothing of it is open any more, and never rejects. */
   start(signal: AbortSignal): Promise<void>
   /** By UID, as last known: an error takes none of them away. */
-  pods(): ReadonlyMap<string, PodRecord>
-  status(): PodWatchStatus
+  records(): ReadonlyMap<string, R>
+  status(): DirectoryStatus
   /** Returns how to leave. */
-  onChange(listener: PodListener): () => void
+  onChange(listener: RecordListener<R>): () => void
 }
 
-export interface PodWatchStatus {
-  readonly state: 'starting' | 'watching' | 'retrying' | 'stopped'
-  readonly listedOnce: boolean
-  /** By performance.now(): the last list or event. A quiet watch has one about every minute. Undefined: none yet. */
-  readonly lastSuccessAtMs: number | undefined
-  /** In words, with what to do; undefined: nothing is wrong. */
-  readonly lastError: string | undefined
-  /** How often it began anew after a failure or a silence. */
-  readonly restarts: number
-  readonly leftOut: Readonly<LeftOut>
-}
-
-/** Lists and watches the pods of one node. */
-export function watchPods(options: PodWatchOptions, bounds: Bounds = limits): PodWatch {
-  const { nodeName, log } = options
-  const selector = `fieldSelector=${encodeURIComponent(`spec.nodeName=${nodeName}`)}`
-  const api = createApi(options, bounds)
-  const store = createPodStore(nodeName, bounds)
-  let state: PodWatchStatus['state'] = 'starting'
+/** Lists and watches what the API server has of a resource. */
+export function watchResource<R extends NamedRecord>(
+  resource: Resource<R>,
+  options: WatchOptions,
+  bounds: Bounds = limits,
+): Watch<R> {
+  const { what, kind } = resource
+  const right = `list and watch ${what}`
+  const api = createApi({ server: 'the API server', what, right, rule: resource.rule, hints: apiServerHints }, options, bounds)
+  const store = createRecordStore(resource)
+  const words = { fault: `${what} cannot be watched; those that are known stay`, over: `${what} are watched again` }
+  const { fault, over } = createFaultLog(options.log, resource.fields, words)
+  let state: DirectoryStatus['state'] = 'starting'
   let listedOnce = false
   let lastSuccessAtMs: number | undefined
   let lastError: string | undefined
@@ -52,37 +70,23 @@ export function watchPods(options: PodWatchOptions, bounds: Bounds = limits): Po
   let expiries = 0
   let splitter: LineSplitter | undefined
   let onEvent: (line: string) => void = () => {}
-  let logged: { readonly why: string; readonly atMs: number } | undefined
 
   /** A watch has gone well for a while. */
   function prove(): void {
     failures = 0
     expiries = 0
-    if (logged !== undefined) log.info({ node: nodeName }, 'pods are watched again')
-    logged = undefined
+    over()
   }
 
   async function list(signal: AbortSignal): Promise<void> {
     const found = store.begin()
-    let bytesLeft = bounds.kubernetesListBytes
+    const left = { bytes: bounds.kubernetesListBytes }
+    const page = { kind, what, onItem: (item: unknown) => found.add(item), left }
     // From the API server's memory, where pods are found by node; only if that is too old, from etcd, where all are gone through.
     let from = expiries > 1 ? '' : '&resourceVersion=0'
     for (let isWhole = false; !isWhole; ) {
-      const reader = createListReader({
-        onItem: (item) => found.add(item),
-        objectBytesMax: bounds.kubernetesObjectBytes,
-        tooLong: () => tooLarge('a pod', 'kubernetesObjectBytes', bounds),
-      })
-      const answer = await api.get(`/api/v1/pods?${selector}&limit=${bounds.kubernetesPagePods}${from}`, signal)
-      const take = (chunk: Buffer): void => {
-        bytesLeft -= chunk.length
-        if (bytesLeft < 0) throw tooLarge('the list of pods', 'kubernetesListBytes', bounds)
-        reader.push(chunk)
-      }
-      await readAnswer(answer, take, signal)
-      const frame = reader.end()
-      const metadata = field(frame, 'metadata')
-      if (field(frame, 'kind') !== 'PodList') throw new SyntaxError('this is no list of pods')
+      const path = `${resource.path}?${resource.selector}limit=${bounds.kubernetesPagePods}${from}`
+      const metadata = field(await readList(api, path, page, bounds, signal), 'metadata')
       const next = field(metadata, 'continue')
       if (typeof next === 'string' && next !== '') {
         from = `&continue=${encodeURIComponent(next)}`
@@ -116,7 +120,7 @@ export function watchPods(options: PodWatchOptions, bounds: Bounds = limits): Po
     const { kubernetesWatchMs: min, kubernetesWatchMsMax: max } = bounds
     const seconds = Math.max(1, Math.round((min + Math.random() * (max - min)) / 1000))
     const how = `watch=true&allowWatchBookmarks=true&timeoutSeconds=${seconds}&resourceVersion=${encodeURIComponent(from)}`
-    const answer = await api.get(`/api/v1/pods?${selector}&${how}`, deadline.signal)
+    const answer = await api.get(`${resource.path}?${resource.selector}${how}`, deadline.signal)
     const openedAtMs = performance.now()
     const isSteady = (): boolean => performance.now() - openedAtMs >= bounds.kubernetesSteadyMs
     let events = 0
@@ -130,7 +134,7 @@ export function watchPods(options: PodWatchOptions, bounds: Bounds = limits): Po
       if (isSteady()) prove()
     })
     try {
-      await readAnswer(answer, (chunk) => lines.push(chunk), deadline.signal)
+      await api.read(answer, (chunk) => lines.push(chunk), deadline.signal)
     } finally {
       if (isSteady()) prove()
     }
@@ -149,11 +153,11 @@ export function watchPods(options: PodWatchOptions, bounds: Bounds = limits): Po
       const code = field(object, 'code')
       const status = typeof code === 'number' && Number.isInteger(code) ? code : 0
       if (status >= 429) version = from
-      throw api.describe(status, JSON.stringify(object))
+      throw api.describe(status, String(field(object, 'message') ?? ''))
     }
     const next = readVersion(field(object, 'metadata'))
     if (type === 'ADDED' || type === 'MODIFIED') store.put(object)
-    else if (type === 'DELETED') store.remove(object)
+    else if (type === 'DELETED') store.remove(String(field(field(object, 'metadata'), 'uid')))
     else if (type !== 'BOOKMARK') throw new SyntaxError('an event of an unknown type')
     version = next
   }
@@ -167,19 +171,14 @@ export function watchPods(options: PodWatchOptions, bounds: Bounds = limits): Po
     if (status === 410) expiries++
     if (status === 410 || failures % bounds.kubernetesWatchFailures === 0) version = undefined
     state = 'retrying'
-    lastError =
-      error instanceof ApiError ? error.message : `the API server does not send what Kubernetes does: ${reasonOf(error)}`
-    const nowMs = performance.now()
-    const repeats = logged !== undefined && logged.why === lastError && nowMs - logged.atMs < limits.failureLogMs
-    const level = waitMs === 0 ? 'debug' : repeats ? 'debug' : 'warn'
-    log[level]({ node: nodeName, reason: lastError }, 'pods cannot be watched; those that are known stay')
-    if (level === 'warn') logged = { why: lastError, atMs: nowMs }
+    lastError = api.describeFault(error)
+    fault(lastError, waitMs === 0)
     return waitMs
   }
 
   async function listAndWatch(signal: AbortSignal): Promise<void> {
     if (version === undefined) {
-      const words = `the API server took longer than ${bounds.kubernetesListMs} ms for the list of pods; is it overloaded?`
+      const words = `the API server took longer than ${bounds.kubernetesListMs} ms for the list of ${what}; is it overloaded?`
       await within(signal, bounds.kubernetesListMs, new ApiError(words), (deadline) => list(deadline.signal))
     }
     const from = version
@@ -190,7 +189,7 @@ export function watchPods(options: PodWatchOptions, bounds: Bounds = limits): Po
     } catch (error) {
       if (error !== silence) throw error
       restarts++
-      log.debug({ node: nodeName }, 'a silent watch begins anew')
+      options.log.debug({ ...resource.fields, what }, 'a silent watch begins anew')
     }
   }
 
@@ -206,19 +205,11 @@ export function watchPods(options: PodWatchOptions, bounds: Bounds = limits): Po
       await api.close()
       state = 'stopped'
     },
-    pods: () => store.pods,
+    records: () => store.records,
     status: () => ({ state, listedOnce, lastSuccessAtMs, lastError, restarts, leftOut: { ...store.leftOut } }),
-    onChange: (listener) => store.onChange(listener),
+    onChange: store.onChange,
   }
 }
-
-/** A random part of a time that doubles, so that the agents of a thousand nodes do not ask together. */
-export function retryMs(failures: number, bounds: Bounds, random = Math.random): number {
-  return random() * Math.min(bounds.kubernetesRetryMsMax, bounds.kubernetesRetryMs * 2 ** failures)
-}
-
-const tooLarge = (what: string, limit: keyof Bounds, bounds: Bounds): ApiError =>
-  new ApiError(`${what} is larger than limits.${limit}, ${bounds[limit]} bytes; what is known stays`)
 
 /** Opaque, but a string. */
 function readVersion(metadata: unknown): string {
@@ -226,11 +217,3 @@ function readVersion(metadata: unknown): string {
   if (typeof version !== 'string' || !/^[\x21-\x7e]{1,64}$/.test(version)) throw new SyntaxError('there is no resourceVersion')
   return version
 }
-
-/** Parts of what cannot be parsed are not repeated: they may be anything. */
-const reasonOf = (error: unknown): string =>
-  error instanceof SyntaxError && !/JSON/.test(error.message)
-    ? error.message
-    : error instanceof SyntaxError
-      ? 'this is no JSON'
-      : String(error)

@@ -1,8 +1,9 @@
 import type { Files } from '../host/files.ts'
 import { limits } from '../limits.ts'
 import type { Log } from '../log.ts'
+import { watchPods } from './api-server-pods.ts'
 import { sleep } from './deadline.ts'
-import { type PodWatch, watchPods } from './kubernetes-watch.ts'
+import type { PodDirectory } from './pod-directory.ts'
 
 export interface PodNameSettings {
   readonly source: 'auto' | 'api' | 'kubelet' | 'logs' | 'file' | 'off'
@@ -19,7 +20,7 @@ export const tokenFile = `${accountFolder}/token`
 export const caFile = `${accountFolder}/ca.crt`
 
 /** Where names of pods come from, by the settings; undefined: from nowhere. */
-export function openPodNames(settings: PodNameSettings, read: Files['read'], log: Log): PodWatch | undefined {
+export function openPodNames(settings: PodNameSettings, read: Files['read'], log: Log): PodDirectory | undefined {
   const { apiServer, node: nodeName } = settings
   const source = settings.source === 'auto' ? chooseSource(settings, read) : settings.source
   if (source === 'api' && apiServer !== undefined) return watchPods({ ...apiServer, tokenFile, caFile, nodeName, read, log })
@@ -39,7 +40,7 @@ function isReadable(file: string, read: Files['read']): boolean {
 }
 
 /** Resolves when there are names, or the reason why there are none, or it has taken too long. */
-export async function untilListed(names: Pick<PodWatch, 'status'>, signal: AbortSignal): Promise<void> {
+export async function untilListed(names: Pick<PodDirectory, 'status'>, signal: AbortSignal): Promise<void> {
   for (let waitedMs = 0; waitedMs < limits.firstNamesMs && !signal.aborted; waitedMs += checkMs) {
     const { listedOnce, lastError } = names.status()
     if (listedOnce || lastError !== undefined) return

@@ -76,7 +76,7 @@ describe('a report', () => {
       restarts: 0,
       known: 7,
     } as const
-    const leftOut = { invalidPods: 0, invalidFields: 0, otherNodes: 0, duplicates: 0, tooMany: 0 }
+    const leftOut = { invalidObjects: 0, invalidFields: 0, otherNodes: 0, duplicates: 0, tooMany: 0 }
     const namesOf = (change: object) => {
       const names = new Map([['pods', { ...status, leftOut, ...change }]] as const)
       const snapshot = snapshotOf({}, { sources: [okReport('trace-drops'), okReport('proc-snmp')] })

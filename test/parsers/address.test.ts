@@ -1,7 +1,7 @@
 import { isIPv6 } from 'node:net'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { formatAddress, unmapAddress } from '../../parsers/address.ts'
+import { formatAddress, readAddress, unmapAddress } from '../../parsers/address.ts'
 
 const bytesOf = (hex: string): Uint8Array => Uint8Array.from(Buffer.from(hex.replaceAll(' ', ''), 'hex'))
 
@@ -28,6 +28,40 @@ describe('formatAddress', () => {
       }),
     )
   })
+})
+
+describe('readAddress', () => {
+  it('writes an address in one way', () => {
+    fc.assert(
+      fc.property(
+        fc.oneof(fc.uint8Array({ minLength: 4, maxLength: 4 }), fc.uint8Array({ minLength: 16, maxLength: 16 })),
+        (bytes) => {
+          const long =
+            bytes.length === 4
+              ? bytes.join('.')
+              : Array.from({ length: 8 }, (_, i) => Buffer.from(bytes).toString('hex', 2 * i, 2 * i + 2)).join(':')
+          expect(readAddress(long)).toBe(formatAddress(bytes))
+        },
+      ),
+    )
+    expect(readAddress('::ffff:10.0.0.1')).toBe('10.0.0.1')
+    expect(readAddress('::')).toBe('::')
+    expect(readAddress('1:0:0:2:0:0:0:3')).toBe('1:0:0:2::3')
+  })
+  it.each([
+    '',
+    '1',
+    '0x7f.1',
+    '10.0.0',
+    '10.0.0.1.',
+    '010.0.0.1',
+    '10.0.0.1/24',
+    'fe80::1%eth0',
+    '::1]:80',
+    'a',
+    'localhost',
+    'a'.repeat(1000),
+  ])('finds none in %j', (text) => expect(readAddress(text)).toBeUndefined())
 })
 
 describe('unmapAddress', () => {

@@ -3,7 +3,7 @@ import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'n
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { PodNames } from '../../agent/identity/identity.ts'
-import type { PodRecord } from '../../agent/identity/kubernetes-pods.ts'
+import type { PodRecord } from '../../agent/identity/pod-directory.ts'
 import type { Workload } from '../../agent/identity/workload.ts'
 import type { Namespace } from './topology.ts'
 
@@ -42,7 +42,6 @@ export const recordOf = ({ uid, namespace, name, workload, addresses = [] }: Pod
   cgroupUid: uid,
   namespace,
   name,
-  nodeName: 'node',
   phase: 'Running',
   hostNetwork: false,
   addresses,
@@ -98,7 +97,7 @@ export function createNode(folder: string): Node {
         lastSuccessAtMs: performance.now(),
         lastError: undefined,
         restarts: 0,
-        leftOut: { invalidPods: 0, invalidFields: 0, otherNodes: 0, duplicates: 0, tooMany: 0 },
+        leftOut: { invalidObjects: 0, invalidFields: 0, otherNodes: 0, duplicates: 0, tooMany: 0 },
       }),
       set: (uid, record) => void (record === undefined ? records.delete(uid) : records.set(uid, record)),
     },

@@ -64,6 +64,13 @@ describe('of a recorded tree', () => {
     expect(files.read('/proc/large').length).toBe(limits.fileBytes)
     expect(errorOf(() => files.read('/proc/larger'))).toBeInstanceOf(Unreadable)
   })
+  it('lists a folder', () => {
+    const { files } = createReader(root, missing)
+    expect(files.list('/proc', 4).sort()).toEqual(['large', 'larger', 'net', 'sys'])
+    expect(errorOf(() => files.list('/proc', 3))).toMatchObject({ message: '/proc: more than 3 entries' })
+    expect(errorOf(() => files.list('/none', 3))).toBeInstanceOf(NotFound)
+    expect(errorOf(() => files.list('/proc/large', 3))).toBeInstanceOf(NotFound)
+  })
   it('streams in pieces', async () => {
     const { files, host } = createReader(root, missing)
     const lengths: number[] = []

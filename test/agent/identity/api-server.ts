@@ -45,8 +45,8 @@ export interface ApiServer {
   close(): Promise<void>
 }
 
-/** Behaves as an API server does with the pods of one node, over TLS. */
-export async function startApiServer({ pageSize = 500 } = {}): Promise<ApiServer> {
+/** Behaves as an API server does with the pods of one node, or as a kubelet, over TLS. */
+export async function startApiServer({ pageSize = 500, kubelet = false } = {}): Promise<ApiServer> {
   const pods = new Map<string, Pod>()
   const requests: ApiServer['requests'] = []
   const faults: Handler[] = []
@@ -66,6 +66,7 @@ export async function startApiServer({ pageSize = 500 } = {}): Promise<ApiServer
     const fault = faults.shift() ?? (isWatch ? watchFaults.shift() : undefined)
     if (fault !== undefined) fault(request, response, url)
     else if (!tokens.has(request.headers.authorization ?? '')) sendStatus(response, 401, 'Unauthorized')
+    else if (kubelet) sendJson(response, url.pathname === '/pods' ? 200 : 404, page(0))
     else if (url.pathname !== '/api/v1/pods' || url.searchParams.get('fieldSelector') !== `spec.nodeName=${node}`)
       sendStatus(response, 400, 'unexpected question')
     else if (isWatch) openWatch(response, Number(url.searchParams.get('resourceVersion')))

@@ -2,8 +2,9 @@ import fs from 'node:fs'
 import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { NotFound } from '../../../agent/host/errors.ts'
-import type { Bounds } from '../../../agent/identity/kubernetes-api.ts'
-import { type PodWatch, retryMs, watchPods } from '../../../agent/identity/kubernetes-watch.ts'
+import { watchPods } from '../../../agent/identity/api-server-pods.ts'
+import { type Bounds, retryMs } from '../../../agent/identity/kubernetes-api.ts'
+import type { PodDirectory } from '../../../agent/identity/pod-directory.ts'
 import { limits } from '../../../agent/limits.ts'
 import { createFakeLog } from '../http/fake-parts.ts'
 import {
@@ -31,13 +32,13 @@ afterEach(async () => {
   await server.close()
 })
 
-interface Opened extends PodWatch {
+interface Opened extends PodDirectory {
   readonly files: Map<string, string>
   readonly log: ReturnType<typeof createFakeLog>
   readonly changes: string[]
   names(): string[]
   end(): Promise<void>
-  until(check: (status: ReturnType<PodWatch['status']>) => void): Promise<void>
+  until(check: (status: ReturnType<PodDirectory['status']>) => void): Promise<void>
 }
 
 function open(
@@ -90,7 +91,7 @@ function open(
 const fill = (count: number): void => {
   for (let i = 1; i <= count; i++) server.change('ADDED', podOf(i))
 }
-const settled = (status: ReturnType<PodWatch['status']>): void => {
+const settled = (status: ReturnType<PodDirectory['status']>): void => {
   expect(status).toMatchObject({ state: 'watching', lastError: undefined })
   expect(server.watchers.size).toBe(1)
 }
@@ -231,7 +232,7 @@ describe('the pods of a node', () => {
     const watch = open({ kubernetesPods: 2 })
     await watch.until(settled)
     expect(watch.names()).toEqual(['web-1', 'web-4'])
-    expect(watch.status().leftOut).toEqual({ duplicates: 1, otherNodes: 1, invalidPods: 1, invalidFields: 0, tooMany: 1 })
+    expect(watch.status().leftOut).toEqual({ duplicates: 1, otherNodes: 1, invalidObjects: 1, invalidFields: 0, tooMany: 1 })
     const version = { resourceVersion: '300' }
     server.send({ type: 'ADDED', object: podOf(7, { metadata: version }) })
     server.send({ type: 'ADDED', object: podOf(8, { metadata: version, spec: { nodeName: 'node-2' } }) })
@@ -239,7 +240,7 @@ describe('the pods of a node', () => {
     server.send({ type: 'DELETED', object: podOf(99, { metadata: version }) })
     server.send({ type: 'MODIFIED', object: podOf(4, { metadata: version, status: { startTime: 7 } }) })
     await watch.until(({ leftOut }) =>
-      expect(leftOut).toEqual({ duplicates: 1, otherNodes: 2, invalidPods: 2, invalidFields: 1, tooMany: 2 }),
+      expect(leftOut).toEqual({ duplicates: 1, otherNodes: 2, invalidObjects: 2, invalidFields: 1, tooMany: 2 }),
     )
     expect(watch.names()).toEqual(['web-1', 'web-4'])
   })
@@ -490,7 +491,7 @@ describe('a slow or broken stream', () => {
     server.send({ type: 'ERROR', object: statusOf(410, '') })
     await watch.until(({ restarts }) => expect(restarts).toBe(2))
     expect(watch.log.lines.map(({ reason }) => reason)).toContain(
-      'a pod is larger than limits.kubernetesObjectBytes, 4194304 bytes; what is known stays',
+      'one of the pods is larger than limits.kubernetesObjectBytes, 4194304 bytes; what is known stays',
     )
     await watch.until(settled)
     expect(watch.changes).toHaveLength(2)

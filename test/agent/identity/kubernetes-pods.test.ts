@@ -1,7 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { readAddress, readPod } from '../../../agent/identity/kubernetes-pods.ts'
-import { formatAddress } from '../../../parsers/address.ts'
+import { readPod } from '../../../agent/identity/kubernetes-pods.ts'
 import { podOf } from './api-server.ts'
 
 const id = 'a'.repeat(64)
@@ -41,12 +40,12 @@ describe('a pod', () => {
     })
     expect(reading).toEqual({
       invalidFields: 0,
+      nodeName: 'node-1.example',
       pod: {
         uid: '11111111-2222-3333-4444-555555555555',
         cgroupUid: '11111111-2222-3333-4444-555555555555',
         namespace: 'shop',
         name: 'web-7d4b9c-x2x4z',
-        nodeName: 'node-1.example',
         phase: 'Running',
         hostNetwork: false,
         addresses: ['10.0.0.1', '2001:db8::1', '192.168.7.1', 'fd00::7'],
@@ -78,6 +77,11 @@ describe('a pod', () => {
     })
     // anybody may write an annotation
     expect(readPod(podOf(1, { metadata: { annotations: metadata.annotations } }))?.pod.cgroupUid).toBe('uid-1')
+  })
+
+  it('of a file on the node, as the kubelet itself has it, is known by its UID', () => {
+    const uid = '0123456789abcdef0123456789abcdef'
+    expect(readPod(podOf(1, { metadata: { uid } }))?.pod).toMatchObject({ cgroupUid: uid, workload: { type: 'staticpod' } })
   })
 
   it.each<[string, object]>([
@@ -127,39 +131,4 @@ describe('a pod', () => {
       }),
     )
   })
-})
-
-describe('an address', () => {
-  it('is written in one way', () => {
-    fc.assert(
-      fc.property(
-        fc.oneof(fc.uint8Array({ minLength: 4, maxLength: 4 }), fc.uint8Array({ minLength: 16, maxLength: 16 })),
-        (bytes) => {
-          const long =
-            bytes.length === 4
-              ? bytes.join('.')
-              : Array.from({ length: 8 }, (_, i) => Buffer.from(bytes).toString('hex', 2 * i, 2 * i + 2)).join(':')
-          expect(readAddress(long)).toBe(formatAddress(bytes))
-        },
-      ),
-    )
-    expect(readAddress('::ffff:10.0.0.1')).toBe('10.0.0.1')
-    expect(readAddress('::')).toBe('::')
-    expect(readAddress('1:0:0:2:0:0:0:3')).toBe('1:0:0:2::3')
-  })
-  it.each([
-    '',
-    '1',
-    '0x7f.1',
-    '10.0.0',
-    '10.0.0.1.',
-    '010.0.0.1',
-    '10.0.0.1/24',
-    'fe80::1%eth0',
-    '::1]:80',
-    'a',
-    'localhost',
-    7,
-    null,
-  ])('is not %j', (text) => expect(readAddress(text)).toBeUndefined())
 })

@@ -1,12 +1,13 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { type WorkloadClues, workloadOf } from '../../../agent/identity/workload.ts'
+import { type WorkloadClues, workloadOf, workloadOfPodName } from '../../../agent/identity/workload.ts'
 
 const createdAtMs = Date.UTC(2026, 10, 26, 12)
 const dueMinutes = createdAtMs / 60_000 - 1
 
 const clues = (owner: WorkloadClues['owner'], more: Partial<WorkloadClues> = {}): WorkloadClues => ({
   podName: 'pod-1',
+  isStatic: false,
   owner,
   templateHash: undefined,
   rolloutHash: undefined,
@@ -17,6 +18,7 @@ const clues = (owner: WorkloadClues['owner'], more: Partial<WorkloadClues> = {})
 describe('the workload of a pod', () => {
   it.each<[string, WorkloadClues, { name: string; type: string }]>([
     ['nobody', clues(undefined), { name: 'pod-1', type: 'barepod' }],
+    ['a file on the node', clues(undefined, { isStatic: true }), { name: 'pod-1', type: 'staticpod' }],
     ['the kubelet', clues({ kind: 'Node', name: 'node-1' }), { name: 'pod-1', type: 'staticpod' }],
     [
       'a Deployment',
@@ -64,6 +66,42 @@ describe('the workload of a pod', () => {
           expect(kind === 'Node' ? podName : name).toContain(workload.name)
         },
       ),
+    )
+  })
+})
+
+describe('the workload guessed from a name', () => {
+  it.each<[string, string, string | undefined]>([
+    ['web-5d78c9869d-x2x4z', 'web', 'deployment'],
+    ['web-shop-75c5d7c9b4-k8s2v', 'web-shop', 'deployment'],
+    ['coredns.v2-6d4b75cb6d-9xkqz', 'coredns.v2', 'deployment'],
+    ['db-0', 'db', 'statefulset'],
+    ['db-12', 'db', 'statefulset'],
+    ['node-exporter-x2x4z', 'node-exporter', undefined],
+    ['tidy-up-29615040-x2x4z', 'tidy-up', 'CronJob'],
+    ['tidy-29615040-3-x2x4z', 'tidy', 'CronJob'],
+    ['report-20261126-x2x4z', 'report-20261126', undefined],
+    ['web', 'web', undefined],
+    ['kube-proxy', 'kube-proxy', undefined],
+    ['kube-apiserver-node', 'kube-apiserver-node', undefined],
+    ['web-nginx', 'web-nginx', undefined],
+    ['web-5d78c9869a-x2x4z', 'web-5d78c9869a', undefined],
+    ['web-5d78c9869d-x2x4', 'web-5d78c9869d-x2x4', undefined],
+    ['web-5d78c9869d', 'web-5d78c9869d', undefined],
+    ['web-00', 'web-00', undefined],
+    ['-0', '-0', undefined],
+    ['5d78c9869d-x2x4z', '5d78c9869d', undefined],
+  ])('%s is that of %s (%s)', (podName, name, type) => expect(workloadOfPodName(podName)).toEqual({ name, type }))
+
+  it('is never empty, and the beginning of the name', () => {
+    const part = fc.stringMatching(/^[-0-9bcdf.]{1,15}$/)
+    fc.assert(
+      fc.property(fc.array(part, { minLength: 1 }), (parts) => {
+        const podName = parts.join('-')
+        const { name } = workloadOfPodName(podName)
+        expect(name).not.toBe('')
+        expect(podName.startsWith(name)).toBe(true)
+      }),
     )
   })
 })
