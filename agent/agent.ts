@@ -169,14 +169,18 @@ async function readMachine(config: Config, log: Log): Promise<AgentParts> {
     events: !off.includes('trace-events'),
     log,
   })
-  const pods = root === '/' ? openPodNames(readPodNameSettings(config), host.files.read, log) : undefined
+  const pods = root === '/' ? openPodNames(readPodNameSettings(config), host.files, log) : undefined
   return { host, sources: switchOff(createSources(host, config.scripts), off), pods }
 }
 
 function readPodNameSettings(config: Config): PodNameSettings {
-  const { apiServer } = config
-  const node = config['kubernetes.node'] || os.hostname().toLowerCase()
-  return { source: config['identity.pods'], file: config['identity.pods-file'], node, apiServer }
+  return {
+    source: config['identity.pods'],
+    file: config['identity.pods-file'],
+    node: config['kubernetes.node'] || os.hostname().toLowerCase(),
+    apiServer: config.apiServer,
+    kubelet: config['kubernetes.kubelet'],
+  }
 }
 
 /** What is opened the kernel counts by itself: of that only recordings tell. */

@@ -162,6 +162,14 @@ const settings = {
     commands: measuring,
     alsoIn: anywhere,
   },
+  'kubernetes.kubelet': {
+    schema: listenAddress,
+    default: '127.0.0.1:10250',
+    value: 'HOST:PORT',
+    help: "this node's kubelet, for --identity.pods=kubelet; at an address other than loopback its certificate must be signed by the cluster's CA",
+    commands: measuring,
+    alsoIn: anywhere,
+  },
   'identity.peers': {
     schema: z.enum(peerSources, expected(`one of ${peerSources.join(', ')}`)),
     default: 'off',

@@ -1,17 +1,22 @@
+import { ConfigError } from '../config-file.ts'
 import type { Files } from '../host/files.ts'
 import { limits } from '../limits.ts'
 import type { Log } from '../log.ts'
 import { watchPods } from './api-server-pods.ts'
 import { sleep } from './deadline.ts'
+import { pollKubelet } from './kubelet-pods.ts'
 import type { PodDirectory } from './pod-directory.ts'
+import { pollPodLogs } from './pod-logs.ts'
+import { watchPodsFile } from './pods-file.ts'
 
 export interface PodNameSettings {
   readonly source: 'auto' | 'api' | 'kubelet' | 'logs' | 'file' | 'off'
-  /** For `file`. */
+  /** Of `file`. */
   readonly file: string
   readonly node: string
   /** Undefined: not in a pod. */
   readonly apiServer: { readonly host: string; readonly port: number } | undefined
+  readonly kubelet: { readonly host: string | undefined; readonly port: number }
 }
 
 /** Kubernetes puts the token and the CA of the pod's service account there. */
@@ -19,25 +24,53 @@ const accountFolder = '/var/run/secrets/kubernetes.io/serviceaccount'
 export const tokenFile = `${accountFolder}/token`
 export const caFile = `${accountFolder}/ca.crt`
 
+/** The kubelet makes a folder for each pod. */
+const logsFolder = '/var/log/pods'
+
 /** Where names of pods come from, by the settings; undefined: from nowhere. */
-export function openPodNames(settings: PodNameSettings, read: Files['read'], log: Log): PodDirectory | undefined {
-  const { apiServer, node: nodeName } = settings
-  const source = settings.source === 'auto' ? chooseSource(settings, read) : settings.source
-  if (source === 'api' && apiServer !== undefined) return watchPods({ ...apiServer, tokenFile, caFile, nodeName, read, log })
-  return undefined
+export function openPodNames(settings: PodNameSettings, files: NameFiles, log: Log): PodDirectory | undefined {
+  const { apiServer, kubelet, file, node: nodeName } = settings
+  const { read, list } = files
+  const source = settings.source === 'auto' ? chooseSource(settings, files) : settings.source
+  switch (source) {
+    case 'api': {
+      if (apiServer === undefined)
+        throw new ConfigError('identity.pods is api, but this is no pod of Kubernetes: KUBERNETES_SERVICE_HOST is not set')
+      return watchPods({ ...apiServer, tokenFile, caFile, nodeName, read, log })
+    }
+    case 'kubelet': {
+      const { host = '127.0.0.1', port } = kubelet
+      // At a loopback address nobody but the node itself answers, and its certificate is not for that name.
+      return pollKubelet({ host, port, tokenFile, caFile, verify: !isLoopback(host), nodeName, read, log })
+    }
+    case 'logs':
+      return pollPodLogs({ folder: logsFolder, list, log })
+    case 'file':
+      if (file === '') throw new ConfigError('identity.pods is file, but identity.pods-file names none')
+      return watchPodsFile({ file, log })
+    case 'off':
+      return undefined
+  }
 }
 
-function chooseSource({ apiServer }: PodNameSettings, read: Files['read']): PodNameSettings['source'] {
-  return apiServer !== undefined && isReadable(tokenFile, read) ? 'api' : 'off'
+type Source = Exclude<PodNameSettings['source'], 'auto'>
+type NameFiles = Pick<Files, 'read' | 'list'>
+
+function chooseSource({ apiServer }: PodNameSettings, { read, list }: NameFiles): Source {
+  if (apiServer !== undefined && works(() => read(tokenFile))) return 'api'
+  return works(() => list(logsFolder, 1)) ? 'logs' : 'off'
 }
 
-function isReadable(file: string, read: Files['read']): boolean {
+function works(attempt: () => unknown): boolean {
   try {
-    return read(file) !== ''
+    attempt()
+    return true
   } catch {
     return false
   }
 }
+
+const isLoopback = (host: string): boolean => host === 'localhost' || host === '::1' || host.startsWith('127.')
 
 /** Resolves when there are names, or the reason why there are none, or it has taken too long. */
 export async function untilListed(names: Pick<PodDirectory, 'status'>, signal: AbortSignal): Promise<void> {
