@@ -58,7 +58,7 @@ type NameFiles = Pick<Files, 'read' | 'list'>
 
 function chooseSource({ apiServer }: PodNameSettings, { read, list }: NameFiles): Source {
   if (apiServer !== undefined && works(() => read(tokenFile))) return 'api'
-  return works(() => list(logsFolder, 1)) ? 'logs' : 'off'
+  return works(() => list(logsFolder, limits.podLogsFolders)) ? 'logs' : 'off'
 }
 
 function works(attempt: () => unknown): boolean {
