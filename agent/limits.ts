@@ -210,6 +210,17 @@ export const limits = {
   /** After so many failures in a row the pods are listed, not watched from where it ended. */
   kubernetesWatchFailures: 3,
 
+  // names of peers
+  /** Addresses of pods of the whole cluster; 10,000 take 8 MB. */
+  peerAddresses: 65_536,
+  /** Addresses of Services, each with a port. */
+  peerServices: 16_384,
+  /** A list of all pods or EndpointSlices; the objects in it are read one by one. */
+  peerListBytes: 1 << 30,
+  peerListMs: 300_000,
+  /** Networks with a name. */
+  networks: 1024,
+
   // tools
   /** Of a followed file: where its header is looked for. */
   toolHeadBytes: 1 << 16,

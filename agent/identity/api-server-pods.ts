@@ -17,8 +17,9 @@ export function watchPods({ nodeName, ...options }: PodWatchOptions, bounds: Bou
     selector: `fieldSelector=${encodeURIComponent(`spec.nodeName=${nodeName}`)}&`,
     rule: '{apiGroups: [""], resources: [pods], verbs: [list, watch]}',
     fields: { node: nodeName },
+    bounds: { bytes: 'kubernetesListBytes', ms: 'kubernetesListMs' } as const,
     read: readPodOf(nodeName),
-    recordsMax: bounds.kubernetesPods,
+    weightMax: bounds.kubernetesPods,
   }
   const { records, ...watch } = watchResource(resource, options, bounds)
   return { ...watch, pods: records }

@@ -44,12 +44,18 @@ const question: Question = {
 export function pollKubelet(options: KubeletOptions, bounds: Bounds = limits): PodDirectory {
   const { caFile, verify, nodeName, log } = options
   const api = createApi(question, { ...options, caFile: verify ? caFile : undefined }, bounds)
-  const store = createRecordStore({ read: readPodOf(nodeName), recordsMax: bounds.kubernetesPods })
+  const store = createRecordStore({ read: readPodOf(nodeName), weightMax: bounds.kubernetesPods })
   const slow = new ApiError(`the kubelet took longer than ${bounds.kubernetesListMs} ms for its pods; is the node overloaded?`)
 
   async function list(signal: AbortSignal): Promise<void> {
     const found = store.begin()
-    const page = { kind: 'PodList', what: 'pods', onItem: found.add, left: { bytes: bounds.kubernetesListBytes } }
+    const page = {
+      kind: 'PodList',
+      what: 'pods',
+      onItem: found.add,
+      limit: 'kubernetesListBytes',
+      left: { bytes: bounds.kubernetesListBytes },
+    } as const
     await readList(api, '/pods', page, bounds, signal)
     found.commit()
   }

@@ -173,7 +173,8 @@ export interface ListOptions {
   readonly kind: string
   readonly what: string
   readonly onItem: (item: unknown) => void
-  /** That all pages together may still have. */
+  /** That all pages together may still have, and the limit that this was at first. */
+  readonly limit: keyof Bounds
   readonly left: { bytes: number }
 }
 
@@ -181,7 +182,7 @@ export interface ListOptions {
 export async function readList(
   api: Api,
   path: string,
-  { kind, what, onItem, left }: ListOptions,
+  { kind, what, onItem, limit, left }: ListOptions,
   bounds: Bounds,
   signal: AbortSignal,
 ): Promise<unknown> {
@@ -189,7 +190,7 @@ export async function readList(
   const reader = createListReader({ onItem, objectBytesMax: bounds.kubernetesObjectBytes, tooLong })
   const take = (chunk: Buffer): void => {
     left.bytes -= chunk.length
-    if (left.bytes < 0) throw tooLarge(`the list of ${what}`, 'kubernetesListBytes', bounds)
+    if (left.bytes < 0) throw tooLarge(`the list of ${what}`, limit, bounds)
     reader.push(chunk)
   }
   await api.read(await api.get(path, signal), take, signal)

@@ -28,6 +28,8 @@ export interface Resource<R> extends RecordStoreOptions<R> {
   readonly selector: string
   /** Of the ClusterRole that allows it. */
   readonly rule: string
+  /** Of a whole list: its size, and the time it may take. */
+  readonly bounds: { readonly bytes: keyof Bounds; readonly ms: keyof Bounds }
   /** Of log lines. */
   readonly fields: Readonly<Record<string, string>>
 }
@@ -80,8 +82,8 @@ export function watchResource<R extends NamedRecord>(
 
   async function list(signal: AbortSignal): Promise<void> {
     const found = store.begin()
-    const left = { bytes: bounds.kubernetesListBytes }
-    const page = { kind, what, onItem: (item: unknown) => found.add(item), left }
+    const limit = resource.bounds.bytes
+    const page = { kind, what, onItem: found.add, limit, left: { bytes: bounds[limit] } }
     // From the API server's memory, where pods are found by node; only if that is too old, from etcd, where all are gone through.
     let from = expiries > 1 ? '' : '&resourceVersion=0'
     for (let isWhole = false; !isWhole; ) {
@@ -178,8 +180,9 @@ export function watchResource<R extends NamedRecord>(
 
   async function listAndWatch(signal: AbortSignal): Promise<void> {
     if (version === undefined) {
-      const words = `the API server took longer than ${bounds.kubernetesListMs} ms for the list of ${what}; is it overloaded?`
-      await within(signal, bounds.kubernetesListMs, new ApiError(words), (deadline) => list(deadline.signal))
+      const ms = bounds[resource.bounds.ms]
+      const slow = new ApiError(`the API server took longer than ${ms} ms for the list of ${what}; is it overloaded?`)
+      await within(signal, ms, slow, (deadline) => list(deadline.signal))
     }
     const from = version
     if (from === undefined) return

@@ -21,7 +21,7 @@ export interface PodLogsOptions {
  */
 export function pollPodLogs({ folder, list, log }: PodLogsOptions): PodDirectory {
   // The folder of a StatefulSet's pod may still be there when the next of that name runs.
-  const store = createRecordStore({ read: readFolderName, recordsMax: limits.kubernetesPods, isNameUnique: false })
+  const store = createRecordStore({ read: readFolderName, weightMax: limits.kubernetesPods, isNameUnique: false })
   return pollDirectory({
     store,
     poll() {

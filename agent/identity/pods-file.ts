@@ -15,7 +15,7 @@ export interface PodsFileOptions {
 /** Pods that a person or another program writes down, in YAML or JSON. It is read again when it changes; a broken one changes nothing. */
 export function watchPodsFile({ file, log }: PodsFileOptions): PodDirectory {
   const read = (record: unknown) => ({ record: record as PodRecord, invalidFields: 0 })
-  const store = createRecordStore({ read, recordsMax: limits.kubernetesPods })
+  const store = createRecordStore({ read, weightMax: limits.kubernetesPods })
   let text: string | undefined
   return pollDirectory({
     store,

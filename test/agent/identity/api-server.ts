@@ -23,9 +23,17 @@ export const podOf = (number: number, more: { metadata?: object; spec?: object; 
 
 export type Handler = (request: http.IncomingMessage, response: http.ServerResponse, url: URL) => void
 
+/** Anything else than pods. */
+export interface OtherObject {
+  readonly metadata: Pod['metadata']
+  readonly [more: string]: unknown
+}
+
 export interface ApiServer {
   readonly port: number
-  readonly pods: Map<string, Pod>
+  readonly pods: Map<string, Pod | OtherObject>
+  /** What else there is, by path. */
+  readonly collections: Map<string, Map<string, Pod | OtherObject>>
   /** What was asked, with the token. */
   readonly requests: { readonly method: string; readonly url: URL; readonly authorization: string }[]
   /** Each answers one request instead of the server, in turn. */
@@ -36,7 +44,7 @@ export interface ApiServer {
   readonly tokens: Set<string>
   readonly watchers: Set<http.ServerResponse>
   /** Changes what is listed, and tells the watchers, later ones too. */
-  change(type: 'ADDED' | 'MODIFIED' | 'DELETED', pod: Pod): void
+  change(type: 'ADDED' | 'MODIFIED' | 'DELETED', object: Pod | OtherObject, path?: string): void
   /** Tells the watchers without any change. */
   send(event: unknown): void
   /** Cuts what is open, and no one listens until it is resumed on the same port. */
@@ -45,14 +53,23 @@ export interface ApiServer {
   close(): Promise<void>
 }
 
-/** Behaves as an API server does with the pods of one node, or as a kubelet, over TLS. */
-export async function startApiServer({ pageSize = 500, kubelet = false } = {}): Promise<ApiServer> {
-  const pods = new Map<string, Pod>()
+const podsPath = '/api/v1/pods'
+const kinds = new Map([
+  [podsPath, 'PodList'],
+  ['/api/v1/services', 'ServiceList'],
+  ['/apis/discovery.k8s.io/v1/endpointslices', 'EndpointSliceList'],
+])
+
+/** Behaves as an API server does with the pods of one node or of all, with Services and EndpointSlices, or as a kubelet, over TLS. */
+export async function startApiServer({ pageSize = 500, kubelet = false, ofAllNodes = false } = {}): Promise<ApiServer> {
+  const collections = new Map([...kinds.keys()].map((path) => [path, new Map<string, Pod | OtherObject>()]))
+  const pods = collections.get(podsPath)!
   const requests: ApiServer['requests'] = []
   const faults: Handler[] = []
   const watchFaults: Handler[] = []
   const tokens = new Set(['Bearer secret'])
-  const history: { readonly version: number; readonly line: string }[] = []
+  const history: { readonly version: number; readonly path: string; readonly line: string }[] = []
+  const pathOf = new WeakMap<http.ServerResponse, string>()
   const watchers = new Set<http.ServerResponse>()
   const sockets = new Set<Duplex>()
   let version = 100
@@ -66,29 +83,34 @@ export async function startApiServer({ pageSize = 500, kubelet = false } = {}): 
     const fault = faults.shift() ?? (isWatch ? watchFaults.shift() : undefined)
     if (fault !== undefined) fault(request, response, url)
     else if (!tokens.has(request.headers.authorization ?? '')) sendStatus(response, 401, 'Unauthorized')
-    else if (kubelet) sendJson(response, url.pathname === '/pods' ? 200 : 404, page(0))
-    else if (url.pathname !== '/api/v1/pods' || url.searchParams.get('fieldSelector') !== `spec.nodeName=${node}`)
+    else if (kubelet) sendJson(response, url.pathname === '/pods' ? 200 : 404, page(podsPath, 0))
+    else if (!kinds.has(url.pathname) || url.searchParams.get('fieldSelector') !== selectorOf(url.pathname))
       sendStatus(response, 400, 'unexpected question')
-    else if (isWatch) openWatch(response, Number(url.searchParams.get('resourceVersion')))
-    else sendJson(response, 200, page(Number(url.searchParams.get('continue') ?? 0)))
+    else if (isWatch) openWatch(response, url.pathname, Number(url.searchParams.get('resourceVersion')))
+    else sendJson(response, 200, page(url.pathname, Number(url.searchParams.get('continue') ?? 0)))
   }
 
-  function openWatch(response: http.ServerResponse, from: number): void {
+  const selectorOf = (path: string): string | null => (path === podsPath && !ofAllNodes ? `spec.nodeName=${node}` : null)
+
+  function openWatch(response: http.ServerResponse, path: string, from: number): void {
     response.writeHead(200, { 'content-type': 'application/json' })
     response.flushHeaders()
-    for (const event of history) if (event.version > from) response.write(event.line)
+    pathOf.set(response, path)
+    for (const event of history) if (event.version > from && event.path === path) response.write(event.line)
     watchers.add(response)
     response.once('close', () => watchers.delete(response))
   }
 
-  function page(from: number): object {
-    const items = [...pods.values()].slice(from, from + pageSize)
-    const next = from + pageSize < pods.size ? String(from + pageSize) : ''
-    return { kind: 'PodList', apiVersion: 'v1', metadata: { resourceVersion: String(version), continue: next }, items }
+  function page(path: string, from: number): object {
+    const objects = collections.get(path)!
+    const items = [...objects.values()].slice(from, from + pageSize)
+    const next = from + pageSize < objects.size ? String(from + pageSize) : ''
+    return { kind: kinds.get(path), apiVersion: 'v1', metadata: { resourceVersion: String(version), continue: next }, items }
   }
 
-  function send(event: unknown): void {
-    for (const watcher of watchers) watcher.write(`${JSON.stringify(event)}\n`)
+  function send(event: unknown, path?: string): void {
+    for (const watcher of watchers)
+      if (path === undefined || pathOf.get(watcher) === path) watcher.write(`${JSON.stringify(event)}\n`)
   }
 
   async function listen(): Promise<void> {
@@ -113,19 +135,21 @@ export async function startApiServer({ pageSize = 500, kubelet = false } = {}): 
       return port
     },
     pods,
+    collections,
     requests,
     faults,
     watchFaults,
     tokens,
     watchers,
     send,
-    change(type, pod) {
+    change(type, given, path = podsPath) {
       version++
-      const object = { ...pod, metadata: { ...pod.metadata, resourceVersion: String(version) } }
-      if (type === 'DELETED') pods.delete(pod.metadata.uid)
-      else pods.set(pod.metadata.uid, object)
-      history.push({ version, line: `${JSON.stringify({ type, object })}\n` })
-      send({ type, object })
+      const object = { ...given, metadata: { ...given.metadata, resourceVersion: String(version) } }
+      const objects = collections.get(path)!
+      if (type === 'DELETED') objects.delete(given.metadata.uid)
+      else objects.set(given.metadata.uid, object)
+      history.push({ version, path, line: `${JSON.stringify({ type, object })}\n` })
+      send({ type, object }, path)
     },
     pause,
     resume: listen,
