@@ -45,6 +45,7 @@ const overrun = 4
 const attributeHeaderBytes = 4
 /** The two highest bits are flags: nested, and network byte order. */
 const attributeTypeMask = 0x3fff
+const attributeNested = 0x8000
 const errorAttributeText = 1
 
 /** A question with one answer. */
@@ -65,6 +66,30 @@ function buildMessage(type: number, flags: number, payload: Uint8Array): Uint8Ar
   view.setUint16(6, flags, true)
   view.setUint32(8, 1, true) // the sequence number; a socket asks one question
   bytes.set(payload, headerBytes)
+  return bytes
+}
+
+/** struct nlattr and its value, padded. */
+export function buildAttribute(type: number, value: Uint8Array): Uint8Array {
+  const bytes = new Uint8Array(align(attributeHeaderBytes + value.length))
+  const view = new DataView(bytes.buffer)
+  view.setUint16(0, attributeHeaderBytes + value.length, true)
+  view.setUint16(2, type, true)
+  bytes.set(value, attributeHeaderBytes)
+  return bytes
+}
+
+export function buildNested(type: number, ...attributes: readonly Uint8Array[]): Uint8Array {
+  return buildAttribute(attributeNested | type, concatenate(...attributes))
+}
+
+export function concatenate(...parts: readonly Uint8Array[]): Uint8Array {
+  const bytes = new Uint8Array(parts.reduce((sum, { length }) => sum + length, 0))
+  let at = 0
+  for (const part of parts) {
+    bytes.set(part, at)
+    at += part.length
+  }
   return bytes
 }
 

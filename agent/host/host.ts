@@ -13,6 +13,7 @@ import { createScripts, type ScriptSetting, type Scripts } from './scripts.ts'
 import { createTools, type ToolSettings, type Tools } from './tools.ts'
 import { type MapName, mapNames } from './traced-maps.ts'
 import { createTracer, type Tracer } from './tracer.ts'
+import { createTranslations, type Translations } from './translations.ts'
 
 /** All that reads the kernel. Sources are given this and nothing else. */
 export interface Host {
@@ -24,6 +25,7 @@ export interface Host {
   readonly symbols: KernelSymbols
   readonly addresses: Addresses
   readonly dropOwners: DropOwners
+  readonly translations: Translations
   readonly tools: Tools
   readonly scripts: Scripts
   readonly pageSizeBytes: number
@@ -79,6 +81,7 @@ export async function createHost({
     symbols: createKernelSymbols(),
     addresses: createAddresses(namespaces, netlink),
     dropOwners: createDropOwners(tracer),
+    translations: createTranslations({ namespaces, netlink, files, libc }),
     tools,
     scripts,
     pageSizeBytes: readPageSizeBytes(),

@@ -60,6 +60,14 @@ export interface Netlink {
     read: (bytes: Uint8Array, from: number, to: number) => T,
     signal: AbortSignal,
   ): Promise<T>
+  /** Asks for one thing after another, over one socket; a question is taken from `requests` when the one before it is answered. */
+  find(
+    netns: NetworkNamespace,
+    requests: Iterable<NetlinkRequest>,
+    /** Not called: there is no such thing. */
+    message: (bytes: Uint8Array, from: number, to: number) => void,
+    signal: AbortSignal,
+  ): Promise<void>
   /** All TCP sockets of the namespace, in one row that is used again. */
   dumpSockets(
     netns: NetworkNamespace,
@@ -75,6 +83,7 @@ const SOCK_RAW_CLOEXEC = 0o2000003
 const SOL_NETLINK = 270
 const NETLINK_EXT_ACK = 11
 const MSG_DONTWAIT_TRUNC = 0x40 | 0x20
+const ENOENT = 2
 const EINTR = 4
 const EAGAIN = 11
 const lostAnswerCheckMs = 10
@@ -101,30 +110,47 @@ export function createNetlink({ root, namespaces, libc: loaded }: NetlinkParts):
       takeRecording(request, take)
       return
     }
-    if (loaded.libc === undefined) throw new NetlinkUnavailable(request.name, loaded.missing)
-    const { libc } = loaded
+    await connected(netns, request, (libc, fd) => converse(libc, fd, request, take, signal))
+  }
+
+  async function connected(
+    netns: NetworkNamespace,
+    request: NetlinkRequest,
+    talk: (libc: Libc, fd: number) => Promise<void>,
+  ): Promise<void> {
+    const { libc, missing } = loaded
+    if (libc === undefined) throw new NetlinkUnavailable(request.name, missing)
     const fd = namespaces.enter(netns, () => open(libc, request))
     try {
-      const sent = libc.send(fd, request.bytes)
-      if (sent < 0) throw fail(request, -sent)
-      let heardAtMs = performance.now()
-      for (;;) {
-        if (isTurnOver()) await nextTurn(signal)
-        const length = libc.receive(fd, buffer, MSG_DONTWAIT_TRUNC)
-        if (length > buffer.length) throw new NetlinkError(request.name, 'EMSGSIZE', `${length} bytes in one piece`)
-        if (length >= 0) {
-          if (take(buffer, length)) return
-          heardAtMs = performance.now()
-        } else if (length === -EAGAIN) {
-          // The kernel makes each piece while it is asked for: there is nothing to wait for but a fault.
-          if (performance.now() - heardAtMs > limits.netlinkAnswerMs)
-            throw new NetlinkError(request.name, 'ETIMEDOUT', 'no answer')
-          await setTimeout(lostAnswerCheckMs)
-          signal.throwIfAborted()
-        } else if (length !== -EINTR) throw fail(request, -length)
-      }
+      await talk(libc, fd)
     } finally {
       fs.closeSync(fd)
+    }
+  }
+
+  async function converse(
+    libc: Libc,
+    fd: number,
+    request: NetlinkRequest,
+    take: (bytes: Uint8Array, length: number) => boolean,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const sent = libc.send(fd, request.bytes)
+    if (sent < 0) throw fail(request, -sent)
+    let heardAtMs = performance.now()
+    for (;;) {
+      if (isTurnOver()) await nextTurn(signal)
+      const length = libc.receive(fd, buffer, MSG_DONTWAIT_TRUNC)
+      if (length > buffer.length) throw new NetlinkError(request.name, 'EMSGSIZE', `${length} bytes in one piece`)
+      if (length >= 0) {
+        if (take(buffer, length)) return
+        heardAtMs = performance.now()
+      } else if (length === -EAGAIN) {
+        // The kernel makes each piece while it is asked for: there is nothing to wait for but a fault.
+        if (performance.now() - heardAtMs > limits.netlinkAnswerMs) throw new NetlinkError(request.name, 'ETIMEDOUT', 'no answer')
+        await setTimeout(lostAnswerCheckMs)
+        signal.throwIfAborted()
+      } else if (length !== -EINTR) throw fail(request, -length)
     }
   }
 
@@ -183,6 +209,25 @@ export function createNetlink({ root, namespaces, libc: loaded }: NetlinkParts):
       await dumpAll(netns, [request], handlers, signal)
       if (answers.length !== 1) throw new NetlinkError(request.name, 'EPROTO', `${answers.length} answers instead of one`)
       return answers[0]!
+    },
+
+    async find(netns, requests, message, signal) {
+      signal.throwIfAborted()
+      const questions = requests[Symbol.iterator]()
+      const first = questions.next()
+      if (first.done) return
+      if (!isLive) throw new NetlinkUnavailable(first.value.name, 'no answer was recorded')
+      await connected(netns, first.value, async (libc, fd) => {
+        for (let next: IteratorResult<NetlinkRequest> = first; !next.done; next = questions.next()) {
+          const request = next.value
+          const take = (bytes: Uint8Array, length: number): boolean => {
+            const state = eachMessage(request.name, bytes, length, message)
+            if (state.errno !== 0 && state.errno !== ENOENT) throw fail(request, state.errno, state.text)
+            return state.done
+          }
+          await converse(libc, fd, request, take, signal)
+        }
+      })
     },
 
     async dumpSockets(netns, { restart, socket }, signal) {
