@@ -12,6 +12,11 @@ type Read<T> = (bytes: Uint8Array, from: number, to: number) => T
 /** What each recorded kernel answered, and what the usual tools said at that moment. */
 export const kernels = fs.readdirSync(folder).filter((kernel) => kernel !== 'ORIGIN')
 
+/** Those that were asked this. */
+export function kernelsWith(request: string): readonly string[] {
+  return kernels.filter((kernel) => fs.existsSync(path.join(folder, kernel, 'netlink', `${request}.bin`)))
+}
+
 export function recordedAnswer(kernel: string, request: string): Uint8Array {
   return fs.readFileSync(path.join(folder, kernel, 'netlink', `${request}.bin`))
 }
@@ -30,7 +35,7 @@ export function readAnswer<T>(bytes: Uint8Array, read: Read<T>): T[] {
 
 /** Bytes of each recorded kernel's answers, changed at random: bytes overwritten, cut off, or all random. */
 export function hostileBytes(request: string): fc.Arbitrary<Uint8Array> {
-  const answers = kernels.map((kernel) => recordedAnswer(kernel, request))
+  const answers = kernelsWith(request).map((kernel) => recordedAnswer(kernel, request))
   const overwrites = fc.array(fc.tuple(fc.nat(), fc.oneof(fc.nat(255), fc.constantFrom(0, 1, 3, 4, 5, 255))), { maxLength: 8 })
   const mutated = fc.tuple(fc.constantFrom(...answers), overwrites, fc.nat(), fc.boolean()).map(([answer, changes, end, cut]) => {
     const bytes = Uint8Array.from(cut ? answer.subarray(0, end % answer.length) : answer)
