@@ -61,6 +61,10 @@ export const limits = {
   // sources
   /** Destinations told apart per namespace to find the busiest; 40 bytes each. */
   destinations: 1 << 18,
+  /** Of the host's conntrack table, read in one sweep: 40,000 take 40 to 100 ms of CPU; a larger table is estimated from so many. */
+  conntrackEntries: 40_000,
+  /** Reading them again waits until it has taken no more than this share of the time. */
+  conntrackTimeShare: 0.02,
   /** Listening ports with a row of their own per namespace; the rest is `other`. */
   listenPorts: 64,
 

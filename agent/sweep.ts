@@ -94,6 +94,7 @@ export function createSweep(parts: SweepParts): Sweep {
           if (collection.skippedReasons.size < limits.skippedReasons)
             collection.skippedReasons.set(describeSubject(of), describe(reason))
         },
+        knows: (of) => identity.resolve(of) !== undefined,
         unresolved: ({ netns, address, hostDevice }) => void (open && collection.unresolved.add(netns ?? address ?? hostDevice)),
         unreadable: (lines, last) => {
           if (!open) return

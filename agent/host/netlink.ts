@@ -42,11 +42,19 @@ export function isNetlinkUnavailable(error: unknown): boolean {
   return error instanceof NetlinkUnavailable || error instanceof Unreadable || isUnknownQuestion(error)
 }
 
+/** True if nothing can be asked, or nothing is answered for lack of a privilege. */
+export function isNetlinkRefused(error: unknown): error is Error {
+  const isDenied = error instanceof NetlinkError && (error.code === 'EPERM' || error.code === 'EACCES')
+  return isDenied || isNetlinkUnavailable(error)
+}
+
 export interface AnswerHandlers {
   /** The answer begins anew: what was handed out is void. */
   restart(): void
   /** A message's payload is bytes[from] up to bytes[to - 1], valid during the call. */
   message(bytes: Uint8Array, from: number, to: number): void
+  /** True: what is left of the answer is not needed. */
+  isEnough?(): boolean
 }
 
 /** Errors are NetlinkError, NetlinkUnavailable, Unreadable, what the handlers throw (ParseError), and the signal's reason. */
@@ -166,7 +174,7 @@ export function createNetlink({ root, namespaces, libc: loaded }: NetlinkParts):
   async function dumpAll(
     netns: NetworkNamespace,
     requests: readonly NetlinkRequest[],
-    { restart, message }: AnswerHandlers,
+    { restart, message, isEnough = () => false }: AnswerHandlers,
     signal: AbortSignal,
   ): Promise<void> {
     for (let attempt = 0; attempt <= limits.netlinkRetries; attempt++) {
@@ -180,7 +188,7 @@ export function createNetlink({ root, namespaces, libc: loaded }: NetlinkParts):
             const state = eachMessage(request.name, bytes, length, message)
             if (state.errno !== 0) throw fail(request, state.errno, state.text)
             interrupted ||= state.interrupted
-            return state.done || interrupted
+            return state.done || interrupted || isEnough()
           },
           signal,
         )

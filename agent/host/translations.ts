@@ -1,11 +1,11 @@
-import { formatAddress, unmapAddress } from '../../parsers/address.ts'
+import { formatAddress, isLoopback, unmapAddress } from '../../parsers/address.ts'
 import { type ConntrackEntry, conntrackEntryRequest, createConntrackReader } from '../../parsers/ctnetlink.ts'
 import type { NetlinkRequest } from '../../parsers/netlink.ts'
 import { NotFound } from './errors.ts'
 import type { Files } from './files.ts'
 import type { LoadedLibc } from './libc.ts'
 import type { Namespaces } from './namespaces.ts'
-import { isNetlinkUnavailable, type Netlink, NetlinkError } from './netlink.ts'
+import { isNetlinkRefused, type Netlink, NetlinkError } from './netlink.ts'
 
 export interface End {
   /** `10.0.0.1` or `2001:db8::1` */
@@ -100,12 +100,9 @@ export function createTranslations({ namespaces, netlink, files, libc: loaded }:
 /** Undefined: an error like any other. */
 function explain(error: unknown): string | undefined {
   if (error instanceof NotFound) return 'connection tracking is not loaded'
-  if (error instanceof NetlinkError && (error.code === 'EPERM' || error.code === 'EACCES')) return 'needs CAP_NET_ADMIN'
-  return isNetlinkUnavailable(error) && error instanceof Error ? error.message : undefined
+  if (!isNetlinkRefused(error)) return undefined
+  return error instanceof NetlinkError ? 'needs CAP_NET_ADMIN' : error.message
 }
-
-const isLoopback = (address: Uint8Array): boolean =>
-  address.length === 4 ? address[0] === 127 : address[15] === 1 && address.subarray(0, 15).every((byte) => byte === 0)
 
 /** The kernel finds an entry by either of its tuples: the other tuple's source is who answers. */
 function readTranslation(entry: ConntrackEntry, { local, remote }: Connection): End | undefined {

@@ -1,4 +1,4 @@
-import { countLabelValues, eventTypes, type LabelName, lossKinds, retransmitKinds } from './labels.ts'
+import { conntrackStates, countLabelValues, eventTypes, type LabelName, lossKinds, retransmitKinds } from './labels.ts'
 
 export interface MetricDefinition {
   readonly type: 'counter' | 'gauge' | 'histogram' | 'summary'
@@ -757,6 +757,37 @@ export const catalogue = {
     labels: [],
     help: 'Buckets of the hash table all namespaces share.',
     origin: 'net.netfilter.nf_conntrack_buckets',
+  },
+  netvitals_conntrack_host_entries: {
+    type: 'gauge',
+    scope: 'pod',
+    birth: 'first',
+    source: 'netlink-conntrack-entries',
+    labels: [],
+    history: true,
+    help: "Entries of the host's table by who fills it: the pod that is the original source, else the pod that answers, else the host if an address is its own. With the unattributed ones they add up to the table.",
+    origin: 'IPCTNL_MSG_CT_GET',
+  },
+  netvitals_conntrack_host_entries_unattributed: {
+    type: 'gauge',
+    scope: 'node',
+    birth: 'first',
+    source: 'netlink-conntrack-entries',
+    labels: [],
+    help: "Entries of the host's table between addresses that are neither the host's nor a known pod's.",
+    origin: 'IPCTNL_MSG_CT_GET',
+  },
+  netvitals_conntrack_host_entries_by_state: {
+    type: 'gauge',
+    scope: 'node',
+    birth: 'first',
+    source: 'netlink-conntrack-entries',
+    labels: ['protocol', 'state'],
+    only: { state: conntrackStates },
+    // Only TCP has states.
+    seriesMax: 13,
+    help: "Entries of the host's table by protocol and by what connection tracking takes a TCP connection for; `none` of other protocols.",
+    origin: 'IPCTNL_MSG_CT_GET CTA_PROTOINFO_TCP_STATE',
   },
   netvitals_conntrack_found_total: {
     type: 'counter',

@@ -36,6 +36,20 @@ export const tcpStateByNumber: readonly ((typeof tcpStates)[number] | undefined)
   'syn_recv',
 ]
 
+/** What connection tracking takes a TCP connection for, by enum tcp_conntrack; `none` of all that is not TCP, too. */
+export const conntrackStates = [
+  'none',
+  'syn_sent',
+  'syn_recv',
+  'established',
+  'fin_wait',
+  'close_wait',
+  'last_ack',
+  'time_wait',
+  'close',
+  'syn_sent2',
+] as const
+
 export const retransmitKinds = ['fast', 'timeout', 'probe', 'syn', 'synack', 'data'] as const
 
 export const connectOutcomes = [

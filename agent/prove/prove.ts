@@ -233,6 +233,7 @@ async function collect(scenes: readonly Scene[], sources: readonly Source[]): Pr
       skip: ({ netns }, reason) => {
         if (of.has(netns)) fail(reason instanceof Error ? reason.message : reason)
       },
+      knows: () => true,
       unresolved: () => undefined,
       unreadable: () => undefined,
       caveat: () => undefined,

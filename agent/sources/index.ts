@@ -4,6 +4,7 @@ import { type MapName, mapNames } from '../host/traced-maps.ts'
 import { catalogue, type MetricName } from '../metrics/catalogue.ts'
 import { createBpftraceScripts, type UserScript } from './bpftrace-scripts.ts'
 import { createNetlinkConntrack } from './netlink-conntrack.ts'
+import { createNetlinkConntrackEntries } from './netlink-conntrack-entries.ts'
 import { createNetlinkDevices } from './netlink-devices.ts'
 import { createNetlinkNeighbours } from './netlink-neighbours.ts'
 import { createNetlinkQdisc } from './netlink-qdisc.ts'
@@ -33,6 +34,7 @@ export function createSources(host: Host, scripts: readonly UserScript[] = []): 
     createProcSnmp(host),
     createProcSockstat(host),
     createNetlinkConntrack(host),
+    createNetlinkConntrackEntries(host),
     createNetlinkDevices(host),
     createNetlinkQdisc(host),
     createNetlinkNeighbours(host),

@@ -8,7 +8,7 @@ import { type ConntrackCounters, parseProcNetStatNfConntrack } from '../../parse
 import { NotFound } from '../host/errors.ts'
 import type { Host } from '../host/host.ts'
 import type { NetworkNamespace } from '../host/namespaces.ts'
-import { isNetlinkUnavailable, NetlinkError } from '../host/netlink.ts'
+import { isNetlinkRefused } from '../host/netlink.ts'
 import { type MetricsOf, metricsOf } from '../metrics/catalogue.ts'
 import { eachNamespace } from './each-namespace.ts'
 import { readSysctl } from './read-sysctl.ts'
@@ -36,9 +36,6 @@ interface Table {
   readonly cpus: readonly ConntrackCounters[]
 }
 
-const isRefused = (error: unknown): boolean =>
-  isNetlinkUnavailable(error) || (error instanceof NetlinkError && (error.code === 'EPERM' || error.code === 'EACCES'))
-
 export function createNetlinkConntrack(host: Host): Source<Metric> {
   const totals = new WeakMap<NetworkNamespace, PerCpuTotals>()
   /** Namespaces that have tracked anything: the others get no series. */
@@ -59,7 +56,7 @@ export function createNetlinkConntrack(host: Host): Source<Metric> {
     try {
       return await readByNetlink(netns, signal)
     } catch (error) {
-      if (!isRefused(error)) throw error
+      if (!isNetlinkRefused(error)) throw error
     }
     try {
       return parseProcNetStatNfConntrack(host.files.readNet(netns, 'stat/nf_conntrack'), '/proc/net/stat/nf_conntrack')

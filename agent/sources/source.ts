@@ -69,6 +69,8 @@ export interface Sink<M extends MetricName> {
   absent(metric: M, reason: string): void
   /** One subject could not be read this time: counted, what was emitted for it is discarded, the others intact, its last values held. */
   skip(of: Subject, reason: string | Error): void
+  /** Would something emitted of it find a row now? */
+  knows(of: Subject): boolean
   /** Something was told of one that nobody knows: it is counted as such. */
   unresolved(of: Subject): void
   /** So many lines more that could not be read, and the last of them; the others were. */

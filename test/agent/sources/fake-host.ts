@@ -38,6 +38,7 @@ export function createFakeHost(others: readonly NetworkNamespace[] = [], tracer?
     scripts: { files: [] },
     tools: { of: () => undefined, all: () => [], rows: () => new Map(), subscribe: () => undefined },
     namespaces: { host: hostNetns, list: () => others },
+    addresses: { refresh: async () => undefined, find: () => undefined },
     files: {
       read,
       readNet: (netns: NetworkNamespace, file: string) => read(pathIn(netns, `/proc/net/${file}`)),
@@ -49,9 +50,12 @@ export function createFakeHost(others: readonly NetworkNamespace[] = [], tracer?
       dump: async (
         _: unknown,
         { name }: { name: string },
-        handlers: { message(bytes: Uint8Array, from: number, to: number): void },
+        handlers: { message(bytes: Uint8Array, from: number, to: number): void; isEnough?(): boolean },
       ) => {
-        for (const bytes of payloadsOf(name)) handlers.message(bytes, 0, bytes.length)
+        for (const bytes of payloadsOf(name)) {
+          handlers.message(bytes, 0, bytes.length)
+          if (handlers.isEnough?.()) break
+        }
       },
       get: async (_: unknown, { name }: { name: string }, readOne: (bytes: Uint8Array, from: number, to: number) => unknown) => {
         const [bytes] = payloadsOf(name)
