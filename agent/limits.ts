@@ -61,9 +61,9 @@ export const limits = {
   // sources
   /** Destinations told apart per namespace to find the busiest; 40 bytes each. */
   destinations: 1 << 18,
-  /** Of the host's conntrack table, read in one sweep: 40,000 take 40 to 100 ms of CPU; a larger table is estimated from so many. */
-  conntrackEntries: 40_000,
-  /** Reading them again waits until it has taken no more than this share of the time. */
+  /** Of the host's conntrack table, read in one sweep: they take 50 to 100 ms of CPU; a larger table is estimated from so many. */
+  conntrackEntries: 20_000,
+  /** They are read again when that takes no more than this share of a CPU. */
   conntrackTimeShare: 0.02,
   /** Listening ports with a row of their own per namespace; the rest is `other`. */
   listenPorts: 64,

@@ -6,6 +6,7 @@ import {
   createConntrackReader,
   readConntrackStats,
 } from '../../parsers/ctnetlink.ts'
+import { readNetworkU32 } from '../../parsers/netlink.ts'
 import { NotFound } from '../host/errors.ts'
 import type { Host } from '../host/host.ts'
 import { isNetlinkRefused, NetlinkError } from '../host/netlink.ts'
@@ -40,8 +41,8 @@ interface Owner {
 interface Reading {
   /** Entries seen; fewer than there are if it is a sample. */
   read: number
-  /** By the bytes of the address; undefined: nobody known. */
-  readonly owners: Map<string, Owner | undefined>
+  /** By IPv4 address as a number, or the bytes of an IPv6 address as characters; undefined: nobody known. */
+  readonly owners: Map<number | string, Owner | undefined>
   /** Entries by number of stateRows. */
   readonly states: number[]
 }
@@ -63,13 +64,15 @@ export function createNetlinkConntrackEntries(
   {
     entriesMax = limits.conntrackEntries,
     now = () => performance.now(),
-  }: { readonly entriesMax?: number; readonly now?: () => number } = {},
+    cpuMs = readCpuMs,
+  }: { readonly entriesMax?: number; readonly now?: () => number; readonly cpuMs?: () => number } = {},
 ): Source<Metric> {
   let table: Table | undefined
   let readAgainAtMs = Number.NEGATIVE_INFINITY
+  /** CPU time of the last reading, with what else the agent did meanwhile. */
   let tookMs = 0
   /** Subjects that have had entries: they have 0 when they have none left. */
-  let shown = new Map<string, Subject>()
+  let shown = new Map<number | string, Subject>()
 
   function findSubject(bytes: Uint8Array, address: string): Subject {
     // Every namespace has loopback addresses; in this table they are the host's.
@@ -83,10 +86,11 @@ export function createNetlinkConntrackEntries(
     let reading = createReading()
 
     function ownerOf({ addresses, family }: ConntrackEntry, at: number): Owner | undefined {
-      const bytes = addresses.subarray(at, at + (family === 4 ? 4 : 16))
-      const key = String.fromCharCode(...bytes)
+      const end = at + (family === 4 ? 4 : 16)
+      const key = family === 4 ? readNetworkU32(addresses, at) : String.fromCharCode(...addresses.subarray(at, end))
       const known = reading.owners.get(key)
       if (known !== undefined || reading.owners.has(key)) return known
+      const bytes = addresses.subarray(at, end)
       const subject = findSubject(bytes, formatAddress(bytes))
       const isHost = subject.netns === host.namespaces.host
       const owner = isHost || sink.knows(subject) ? { subject, isHost, entries: 0 } : undefined
@@ -127,7 +131,7 @@ export function createNetlinkConntrackEntries(
   function emit(sink: Sink<Metric>, { total, read, owners, states }: Table): void {
     const scale = createScale(read, total)
     const metric = 'netvitals_conntrack_host_entries'
-    const now = new Map<string, Subject>()
+    const present = new Map<number | string, Subject>()
     let ofHost = 0
     for (const [key, owner] of owners) {
       if (owner === undefined || owner.entries === 0 || !(owner.isHost || sink.knows(owner.subject))) continue
@@ -135,17 +139,17 @@ export function createNetlinkConntrackEntries(
       if (owner.isHost) ofHost += value
       else {
         sink.emit(metric, { of: owner.subject, labels: {}, value })
-        now.set(key, owner.subject)
+        present.set(key, owner.subject)
       }
     }
     sink.emit(metric, { of: { netns: host.namespaces.host }, labels: {}, value: ofHost })
     sink.emit('netvitals_conntrack_host_entries_unattributed', { of: 'node', labels: {}, value: total - scale.sum() })
     for (const [key, of] of shown) {
-      if (now.has(key) || !sink.knows(of)) continue
+      if (present.has(key) || !sink.knows(of)) continue
       sink.emit(metric, { of, labels: {}, value: 0 })
-      now.set(key, of)
+      present.set(key, of)
     }
-    shown = now
+    shown = present
 
     const scaleState = createScale(read, total)
     stateRows.forEach((labels, row) => {
@@ -158,7 +162,7 @@ export function createNetlinkConntrackEntries(
     const everyMs = tookMs / limits.conntrackTimeShare
     if (everyMs > limits.sweepAgeMs)
       sink.caveat(
-        `reading the host's conntrack table takes ${Math.round(tookMs)} ms, so it is read every ${Math.ceil(everyMs / 1000)} s`,
+        `reading the host's conntrack table takes ${Math.round(tookMs)} ms of CPU, so it is read every ${Math.ceil(everyMs / 1000)} s`,
       )
   }
 
@@ -172,6 +176,7 @@ export function createNetlinkConntrackEntries(
         throw new NotFound('/proc/sys/net/netfilter/nf_conntrack_max', 'connection tracking is not loaded')
       const startedAtMs = now()
       if (table === undefined || startedAtMs >= readAgainAtMs) {
+        const before = cpuMs()
         try {
           table = await read(sink, signal)
         } catch (error) {
@@ -180,13 +185,18 @@ export function createNetlinkConntrackEntries(
           for (const metric of metricsOf('netlink-conntrack-entries')) sink.absent(metric, reason)
           return
         }
-        tookMs = now() - startedAtMs
+        tookMs = cpuMs() - before
         readAgainAtMs = startedAtMs + tookMs / limits.conntrackTimeShare
       }
       emit(sink, table)
       explain(sink, table)
     },
   }
+}
+
+function readCpuMs(): number {
+  const { user, system } = process.cpuUsage()
+  return (user + system) / 1000
 }
 
 /** Scales parts of what was read to the whole, in whole numbers whose sum is off by less than one. */

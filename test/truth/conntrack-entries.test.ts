@@ -68,7 +68,7 @@ requireRoot("entries of the host's connection tracking table", () => {
     const states = valuesOf(collected, 'netvitals_conntrack_host_entries_by_state')
     expect(states).toMatchObject({ 'protocol=tcp,state=established': 40, 'protocol=udp,state=none': 100 })
     expect(sum(states)).toBe(140)
-    expect(collected.caveats).toEqual([])
+    expect(collected.caveats.join()).not.toContain('sampled')
   })
 
   it('of a large table are estimated from its beginning, which is a random sample', async () => {

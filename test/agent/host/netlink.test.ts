@@ -75,6 +75,19 @@ describe('of a recorded tree', () => {
     record('links', links.subarray(0, links.length - 3))
     await expect(netlink.dump(host, linksRequest(), nothing, signal)).rejects.toThrow(ParseError)
   })
+  it('does not ask for the end of an answer of which it has enough', async () => {
+    record('links', links.subarray(0, Buffer.from(links).readUInt32LE(0)))
+    const { netlink, host } = create()
+    let seen = 0
+    const handlers = { restart: () => undefined, message: () => void seen++, isEnough: () => seen > 0 }
+    await netlink.dump(host, linksRequest(), handlers, signal)
+    expect(seen).toBe(1)
+  })
+  it('finds nothing single, of which nothing is recorded', async () => {
+    const { netlink, host } = create()
+    await expect(netlink.find(host, [linksRequest()], () => undefined, signal)).rejects.toThrow(NetlinkUnavailable)
+    await expect(netlink.find(host, [], () => undefined, signal)).resolves.toBeUndefined()
+  })
   it('asks again when the table changed, a few times', async () => {
     const interrupted = Uint8Array.from(links)
     interrupted[6]! |= 0x10
@@ -151,6 +164,47 @@ describe('a kernel that misbehaves', () => {
     await expect(netlink.dump(host, linksRequest(), nothing, signal)).rejects.toMatchObject(expected)
     expect(openFiles()).toBe(before)
     expect(closed).toEqual([])
+  })
+  it('knows some things and not others, and refuses', async () => {
+    /** NLMSG_ERROR with an errno. */
+    const refusal = (errno: number): Uint8Array =>
+      Uint8Array.of(
+        20,
+        0,
+        0,
+        0,
+        2,
+        0,
+        0,
+        0,
+        1,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        ...(errno === 0 ? [0, 0, 0, 0] : [256 - errno, 255, 255, 255]),
+      )
+    const thing = Uint8Array.of(20, 0, 0, 0, 99, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 7, 7, 7, 7)
+    const answers = [refusal(2), thing, refusal(0), refusal(2), refusal(1)]
+    const receive: Libc['receive'] = (_, buffer) => {
+      const answer = answers.shift()!
+      buffer.set(answer)
+      return answer.length
+    }
+    const { netlink, host } = create({ receive })
+    const before = openFiles()
+    let asked = 0
+    const foundAt: number[] = []
+    function* questions(): Generator<NetlinkRequest> {
+      for (; asked < 5; asked++) yield linksRequest()
+    }
+    const finding = netlink.find(host, questions(), () => void foundAt.push(asked), signal)
+    await expect(finding).rejects.toMatchObject({ code: 'EPERM' })
+    expect([foundAt, asked]).toEqual([[1], 3])
+    expect(openFiles()).toBe(before)
   })
   it('does not hold up the loop, and stops when told to', async () => {
     const { netlink, host } = create({})

@@ -104,11 +104,12 @@ it('estimates a table that is too large from its beginning: the sums are the who
 it('holds what it read while reading again would take too large a share of the time, and says so', async () => {
   const fake = createHost()
   let nowMs = 0
-  const source = createNetlinkConntrackEntries(fake.host, { now: () => nowMs })
-  Object.assign(fake.host.addresses, { refresh: async () => void (nowMs += 100) })
+  let usedMs = 0
+  const source = createNetlinkConntrackEntries(fake.host, { now: () => nowMs, cpuMs: () => usedMs })
+  Object.assign(fake.host.addresses, { refresh: async () => void (usedMs += 100) })
   answer(fake, [entry(podAddress, elsewhere)])
   const first = await collectFrom(source)
-  expect(first.caveats).toEqual(["reading the host's conntrack table takes 100 ms, so it is read every 5 s"])
+  expect(first.caveats).toEqual(["reading the host's conntrack table takes 100 ms of CPU, so it is read every 5 s"])
   answer(fake, [])
   nowMs = 100 / limits.conntrackTimeShare - 1
   expect(entriesOf(await collectFrom(source))).toEqual({ pod: 1, host: 0 })
