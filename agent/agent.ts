@@ -11,8 +11,10 @@ import { createSecurity } from './http/security.ts'
 import { createHttpServer, type HttpServer } from './http/server.ts'
 import { ListenError } from './http/socket.ts'
 import { createIdentity } from './identity/identity.ts'
+import { openPeerNames, openPodNames, type PodNameSettings, untilListed } from './identity/names.ts'
+import { createNetworks } from './identity/networks.ts'
+import type { Peers } from './identity/peers.ts'
 import type { PodDirectory } from './identity/pod-directory.ts'
-import { openPodNames, type PodNameSettings, untilListed } from './identity/pod-names.ts'
 import { limits } from './limits.ts'
 import type { Log } from './log.ts'
 import { createSelf, type Self } from './metrics/self.ts'
@@ -49,6 +51,7 @@ export interface AgentParts {
   readonly sources: readonly Source[]
   /** Where the names of pods come from. */
   readonly pods?: PodDirectory | undefined
+  readonly peers?: Peers | undefined
 }
 
 /** Builds everything and wires it. @throws ConfigError */
@@ -57,7 +60,7 @@ export async function createAgent(config: Config, log: Log, parts?: AgentParts):
   if (!fs.existsSync(root)) throw new ConfigError(`--root ${root}: there is no such directory`)
   const version = readVersion()
   const off = config['sources.off']
-  const { host, sources, pods } = parts ?? (await readMachine(config, log))
+  const { host, sources, pods, peers } = parts ?? (await readMachine(config, log))
   const declared = new Map(
     config.scripts.flatMap(({ file, maps }) =>
       Object.entries(maps).map(([name, map]) => [userMetricName(name, map.type), defineUserMetric(map, file)] as const),
@@ -65,7 +68,12 @@ export async function createAgent(config: Config, log: Log, parts?: AgentParts):
   )
   const history = createHistory()
   const self = createSelf()
-  const identity = createIdentity({ host, pods })
+  const identity = createIdentity({
+    host,
+    pods,
+    peers,
+    networks: createNetworks(config['identity.networks'], 'identity.networks'),
+  })
   const events = createEvents(identity)
   const lostByReaders = (): number => http?.lostEvents() ?? 0
   const sweep = createSweep({ sources, identity, store: createSeriesStore(history, declared), history, self, lostByReaders, log })
@@ -90,14 +98,20 @@ export async function createAgent(config: Config, log: Log, parts?: AgentParts):
 
   async function start(): Promise<void> {
     await host.start()
-    if (pods !== undefined) await startNames(pods)
+    await Promise.all([startNames(pods), startNames(peers)])
+    if (pods !== undefined) followPods(pods)
     await Promise.all(sources.map(startSource))
   }
 
   /** Waits for the first names, but not long: they may come later. */
-  async function startNames(names: PodDirectory): Promise<void> {
+  async function startNames(names: PodDirectory | Peers | undefined): Promise<void> {
+    if (names === undefined) return
     void names.start(stopped.signal)
     await untilListed(names, stopped.signal)
+  }
+
+  /** A new pod is looked for at once. */
+  function followPods(names: PodDirectory): void {
     let isWaiting = false
     names.onChange(() => {
       if (isWaiting) return
@@ -170,7 +184,8 @@ async function readMachine(config: Config, log: Log): Promise<AgentParts> {
     log,
   })
   const pods = root === '/' ? openPodNames(readPodNameSettings(config), host.files, log) : undefined
-  return { host, sources: switchOff(createSources(host, config.scripts), off), pods }
+  const peers = root === '/' ? openPeerNames(config['identity.peers'], config.apiServer, pods, host.files, log) : undefined
+  return { host, sources: switchOff(createSources(host, config.scripts), off), pods, peers }
 }
 
 function readPodNameSettings(config: Config): PodNameSettings {

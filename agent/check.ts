@@ -46,8 +46,8 @@ export interface CheckReport {
 export interface CheckedNames {
   readonly of: 'pods' | 'peers'
   readonly outcome: Outcome
-  /** How many there are; they stay while no others come. */
-  readonly known: number
+  /** How many pods; they stay while no others come. */
+  readonly known?: number
   readonly reason?: string
 }
 
@@ -83,8 +83,9 @@ export function createReport({ version, node, sources, off, names, declared }: C
     }
   })
   const checkedNames = [...(names ?? [])].map(([of, { known, lastError, listedOnce }]): CheckedNames => {
-    if (lastError !== undefined) return { of, outcome: 'failed', known, reason: lastError }
-    return listedOnce ? { of, outcome: 'ok', known } : { of, outcome: 'absent', known, reason: 'none came yet' }
+    const common = { of, ...(known !== undefined && { known }) }
+    if (lastError !== undefined) return { ...common, outcome: 'failed', reason: lastError }
+    return listedOnce ? { ...common, outcome: 'ok' } : { ...common, outcome: 'absent', reason: 'none came yet' }
   })
   return { schemaVersion: 1, version, node, outcome: worst(checked, checkedNames), sources: checked, off, names: checkedNames }
 }

@@ -67,6 +67,15 @@ export const commandLine = z
   .union([z.array(z.string()), z.string()], expected('a program and its parameters, with blanks between them'))
   .transform((given) => (typeof given === 'string' ? given.split(/\s+/) : given).filter((word) => word !== ''))
 
+/** Their CIDRs are read where they are used. */
+export const networkNames = z.union(
+  [
+    z.literal('').transform(() => []),
+    z.array(z.object({ name: z.string(), cidrs: z.array(z.string()) }, expected('a mapping with name and cidrs')).strict()),
+  ],
+  expected('a list of name and cidrs'),
+)
+
 const ownLabels = /^(namespace|pod|node|job|instance|cluster|le|quantile|__.*)$/
 const userMap = z
   .object({

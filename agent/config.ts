@@ -14,6 +14,7 @@ import {
   listenAddress,
   names,
   namespaces,
+  networkNames,
   networks,
   onOff,
   outcomes,
@@ -177,6 +178,15 @@ const settings = {
     help: "how pods of other nodes get names: endpointslices (those that Services have), pods (all of the cluster's; more memory), off",
     commands: measuring,
     alsoIn: anywhere,
+  },
+  'identity.networks': {
+    schema: networkNames,
+    default: '',
+    value: 'LIST',
+    help: 'names of networks, each with `name` and `cidrs`, for addresses that nobody else has a name for; the smallest network counts',
+    commands: measuring,
+    alsoIn: ['file'],
+    isFileOnly: true,
   },
   'kubernetes.node': {
     schema: z.string(expected('the name of a node')),

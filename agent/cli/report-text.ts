@@ -29,8 +29,11 @@ export function sourcesOf(report: CheckReport, looks: Looks): string {
   for (const name of report.off)
     lines.push(`  ${markOf('absent', looks)} ${plain(name, looks.unicode).padEnd(width)}  switched off`)
   for (const { of, outcome, known, reason } of report.names) {
-    const summary = reason === undefined ? `${known} known` : `${outcome}: ${reason}; ${known} known`
-    lines.push(`  ${markOf(outcome, looks)} ${`names of ${of}`.padEnd(width)}  ${plain(summary, looks.unicode)}`)
+    const summary = [
+      ...(reason === undefined ? [] : [`${outcome}: ${reason}`]),
+      ...(known === undefined ? [] : [`${known} known`]),
+    ]
+    lines.push(`  ${markOf(outcome, looks)} ${`names of ${of}`.padEnd(width)}  ${plain(summary.join('; '), looks.unicode)}`)
   }
   return `${lines.join('\n')}\n`
 }

@@ -5,6 +5,7 @@ import { limits } from '../limits.ts'
 import { cleanLabelValue } from '../metrics/label-text.ts'
 import type { Subject } from '../sources/source.ts'
 import { createLocalAddresses } from './local-addresses.ts'
+import type { Networks } from './networks.ts'
 import type { DirectoryStatus, PodRecord } from './pod-directory.ts'
 import type { Workload } from './workload.ts'
 
@@ -38,14 +39,16 @@ export interface PodNames {
   status(): DirectoryStatus
 }
 
-/** A place where names come from, how that fares, and how many it knows. */
+/** A place where names come from, and how that fares. */
 export interface NameProvider extends DirectoryStatus {
-  readonly known: number
+  /** How many pods. */
+  readonly known?: number
 }
 
 /** Names for addresses that are not of this machine. */
 export interface PeerNames {
   find(address: string): End | undefined
+  status(): DirectoryStatus
 }
 
 export interface Identity {
@@ -73,8 +76,9 @@ export interface IdentityOptions {
   readonly host: Pick<Host, 'namespaces' | 'refresh' | 'pods' | 'addresses' | 'dropOwners'>
   /** Undefined: pods go by their UID. */
   readonly pods?: PodNames | undefined
-  /** In the order in which they are asked. */
-  readonly peers?: readonly PeerNames[]
+  readonly peers?: PeerNames | undefined
+  /** Names that people give to networks, for what no peer has. */
+  readonly networks?: Networks | undefined
 }
 
 interface MutableRow extends Row {
@@ -96,7 +100,7 @@ interface Name {
  * Names network namespaces. The agent's own is the host; a pod's goes by the pod that its processes belong to; a container's
  * without a pod by its ID; others by their file under /run/netns.
  */
-export function createIdentity({ host, pods, peers = [] }: IdentityOptions): Identity {
+export function createIdentity({ host, pods, peers, networks }: IdentityOptions): Identity {
   const { namespaces } = host
   const rowOf = new Map<NetworkNamespace, MutableRow>()
   /** Were there when the agent came. */
@@ -218,16 +222,19 @@ export function createIdentity({ host, pods, peers = [] }: IdentityOptions): Ide
       if (row !== undefined) return endOfRow(row)
       const { address } = subject
       if (address === undefined) return undefined
-      for (const names of peers) {
-        const end = names.find(address)
-        if (end !== undefined) return end
-      }
-      return undefined
+      const peer = peers?.find(address)
+      if (peer !== undefined) return peer
+      const network = networks?.find(address)
+      return network === undefined ? undefined : { namespace: '', workload: network }
     },
     rows: () => [...rowOf.values()],
     hostPods: () => [...recordOf.values()].filter(({ hostNetwork }) => hostNetwork),
     unlisted: () => unnamed + unowned + namespaces.unlisted() + host.pods.unlisted(),
-    providers: () => new Map(pods === undefined ? [] : [['pods', { ...pods.status(), known: pods.pods().size }]]),
+    providers: () =>
+      new Map<'pods' | 'peers', NameProvider>([
+        ...(pods === undefined ? [] : [['pods', { ...pods.status(), known: pods.pods().size }] as const]),
+        ...(peers === undefined ? [] : [['peers', peers.status()] as const]),
+      ]),
     nested: () => host.pods.nested(),
   }
   return identity

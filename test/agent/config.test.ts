@@ -48,6 +48,7 @@ describe('defaults', () => {
       'identity.pods': 'auto',
       'identity.pods-file': '',
       'identity.peers': 'off',
+      'identity.networks': [],
       'kubernetes.node': '',
       'kubernetes.kubelet': { host: '127.0.0.1', port: 10250 },
       'tools.retransmits.command': [],

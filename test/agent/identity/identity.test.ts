@@ -2,6 +2,7 @@ import { describe, expect, it, vi } from 'vitest'
 import type { NetworkNamespace } from '../../../agent/host/namespaces.ts'
 import type { PodOfNamespace } from '../../../agent/host/pods.ts'
 import { createIdentity, type PeerNames } from '../../../agent/identity/identity.ts'
+import { createNetworks } from '../../../agent/identity/networks.ts'
 import { limits } from '../../../agent/limits.ts'
 import { createNode, recordOf } from '../../truth/pods.ts'
 import { netnsOf } from '../sources/fake-host.ts'
@@ -20,7 +21,7 @@ interface Present {
   readonly addresses?: readonly string[]
 }
 
-function build({ hasNames = true, peers = [] }: { hasNames?: boolean; peers?: PeerNames[] } = {}) {
+function build({ hasNames = true, peers }: { hasNames?: boolean; peers?: Pick<PeerNames, 'find'> } = {}) {
   const present = new Map<NetworkNamespace, Present>()
   const { names } = createNode('unused')
   const setOwners = vi.fn((_owners: ReadonlyMap<string, NetworkNamespace>) => 0)
@@ -44,7 +45,12 @@ function build({ hasNames = true, peers = [] }: { hasNames?: boolean; peers?: Pe
     dropOwners: { set: setOwners },
   }
   type Options = Parameters<typeof createIdentity>[0]
-  const identity = createIdentity({ host: host as unknown as Options['host'], pods: hasNames ? names : undefined, peers })
+  const identity = createIdentity({
+    host: host as unknown as Options['host'],
+    pods: hasNames ? names : undefined,
+    peers: peers && { ...peers, status: names.status },
+    networks: createNetworks([{ name: 'office', cidrs: ['10.9.0.0/16'] }], 'networks'),
+  })
   return { identity, present, names, setOwners, host }
 }
 const nameOf = (identity: ReturnType<typeof build>['identity'], netns: NetworkNamespace): string | undefined => {
@@ -205,11 +211,13 @@ describe('addresses', () => {
     expect(podAt(built, '10.0.0.7')).toBe('cart')
   })
 
-  it('elsewhere have the names of peers', async () => {
+  it('elsewhere have the names of peers, else of networks', async () => {
     const peer = { namespace: 'bank', workload: 'ledger', pod: 'ledger-0' }
-    const { identity } = build({ peers: [{ find: (address) => (address === '10.9.9.9' ? peer : undefined) }] })
+    const { identity } = build({ peers: { find: (address) => (address === '10.9.9.9' ? peer : undefined) } })
     await identity.refresh(0)
     expect(identity.endOf({ address: '10.9.9.9' })).toEqual(peer)
-    expect(identity.endOf({ address: '10.9.9.8' })).toBeUndefined()
+    expect(identity.endOf({ address: '10.9.9.8' })).toEqual({ namespace: '', workload: 'office' })
+    expect(identity.endOf({ address: '10.8.9.8' })).toBeUndefined()
+    expect([...identity.providers().keys()]).toEqual(['pods', 'peers'])
   })
 })

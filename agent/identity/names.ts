@@ -5,6 +5,7 @@ import type { Log } from '../log.ts'
 import { watchPods } from './api-server-pods.ts'
 import { sleep } from './deadline.ts'
 import { pollKubelet } from './kubelet-pods.ts'
+import { type Peers, watchPeers } from './peers.ts'
 import type { PodDirectory } from './pod-directory.ts'
 import { pollPodLogs } from './pod-logs.ts'
 import { watchPodsFile } from './pods-file.ts'
@@ -34,8 +35,7 @@ export function openPodNames(settings: PodNameSettings, files: NameFiles, log: L
   const source = settings.source === 'auto' ? chooseSource(settings, files) : settings.source
   switch (source) {
     case 'api': {
-      if (apiServer === undefined)
-        throw new ConfigError('identity.pods is api, but this is no pod of Kubernetes: KUBERNETES_SERVICE_HOST is not set')
+      if (apiServer === undefined) throw new ConfigError(`identity.pods is api, but ${noPod}`)
       return watchPods({ ...apiServer, tokenFile, caFile, nodeName, read, log })
     }
     case 'kubelet': {
@@ -52,6 +52,21 @@ export function openPodNames(settings: PodNameSettings, files: NameFiles, log: L
       return undefined
   }
 }
+
+/** Where names of addresses elsewhere come from; undefined: from nowhere. */
+export function openPeerNames(
+  from: 'off' | 'endpointslices' | 'pods',
+  apiServer: PodNameSettings['apiServer'],
+  ownPods: PodDirectory | undefined,
+  { read }: NameFiles,
+  log: Log,
+): Peers | undefined {
+  if (from === 'off') return undefined
+  if (apiServer === undefined) throw new ConfigError(`identity.peers is ${from}, but ${noPod}`)
+  return watchPeers({ from, ownPods, ...apiServer, tokenFile, caFile, read, log })
+}
+
+const noPod = 'this is no pod of Kubernetes: KUBERNETES_SERVICE_HOST is not set'
 
 type Source = Exclude<PodNameSettings['source'], 'auto'>
 type NameFiles = Pick<Files, 'read' | 'list'>
@@ -73,7 +88,7 @@ function works(attempt: () => unknown): boolean {
 const isLoopback = (host: string): boolean => host === 'localhost' || host === '::1' || host.startsWith('127.')
 
 /** Resolves when there are names, or the reason why there are none, or it has taken too long. */
-export async function untilListed(names: Pick<PodDirectory, 'status'>, signal: AbortSignal): Promise<void> {
+export async function untilListed(names: Pick<PodDirectory | Peers, 'status'>, signal: AbortSignal): Promise<void> {
   for (let waitedMs = 0; waitedMs < limits.firstNamesMs && !signal.aborted; waitedMs += checkMs) {
     const { listedOnce, lastError } = names.status()
     if (listedOnce || lastError !== undefined) return
