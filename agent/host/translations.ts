@@ -5,7 +5,7 @@ import { NotFound } from './errors.ts'
 import type { Files } from './files.ts'
 import type { LoadedLibc } from './libc.ts'
 import type { Namespaces } from './namespaces.ts'
-import { isNetlinkRefused, type Netlink, NetlinkError } from './netlink.ts'
+import { isNetlinkRefused, type Netlink, NetlinkError, NetlinkUnavailable } from './netlink.ts'
 
 export interface End {
   /** `10.0.0.1` or `2001:db8::1` */
@@ -83,6 +83,7 @@ export function createTranslations({ namespaces, netlink, files, libc: loaded }:
   return {
     async find(connections, signal) {
       try {
+        if (loaded.libc === undefined) throw new NetlinkUnavailable('conntrack-entry', loaded.missing)
         files.read(countFile) // without connection tracking the question would switch it on
         const found = await ask(connections, signal)
         missing = undefined

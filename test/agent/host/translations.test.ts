@@ -1,9 +1,9 @@
 import { beforeEach, expect, it } from 'vitest'
 import { NotFound } from '../../../agent/host/errors.ts'
 import type { Files } from '../../../agent/host/files.ts'
-import { loadLibc } from '../../../agent/host/libc.ts'
+import { type LoadedLibc, loadLibc } from '../../../agent/host/libc.ts'
 import type { Namespaces } from '../../../agent/host/namespaces.ts'
-import { type Netlink, NetlinkError, NetlinkUnavailable } from '../../../agent/host/netlink.ts'
+import { type Netlink, NetlinkError } from '../../../agent/host/netlink.ts'
 import { createTranslations } from '../../../agent/host/translations.ts'
 import type { NetlinkRequest } from '../../../parsers/netlink.ts'
 import { netnsOf } from '../sources/fake-host.ts'
@@ -21,7 +21,7 @@ beforeEach(() => {
 })
 
 /** A kernel that knows no entry, or refuses. */
-async function create() {
+async function create(libc?: LoadedLibc) {
   const netlink = {
     async find(_netns, requests, _message, _signal) {
       for (const request of requests) {
@@ -37,7 +37,7 @@ async function create() {
     },
   } as Files
   const namespaces = { host: netnsOf() } as Namespaces
-  return createTranslations({ namespaces, netlink, files, libc: await loadLibc() })
+  return createTranslations({ namespaces, netlink, files, libc: libc ?? (await loadLibc()) })
 }
 
 it('says what it needs, and that it has it again', async () => {
@@ -46,12 +46,15 @@ it('says what it needs, and that it has it again', async () => {
   failure = new NetlinkError('conntrack-entry', 'EPERM', 'operation not permitted')
   expect(await translations.find([connection, connection], signal)).toEqual([undefined, undefined])
   expect(translations.missing()).toBe('needs CAP_NET_ADMIN')
-  failure = new NetlinkUnavailable('conntrack-entry', 'koffi is not installed')
-  await translations.find([connection], signal)
-  expect(translations.missing()).toBe('netlink conntrack-entry: koffi is not installed')
   failure = undefined
   await translations.find([connection], signal)
   expect(translations.missing()).toBeUndefined()
+})
+
+it('says that it lacks the library', async () => {
+  const translations = await create({ missing: 'koffi is not installed' })
+  expect(await translations.find([connection], signal)).toEqual([undefined])
+  expect(translations.missing()).toBe('netlink conntrack-entry: koffi is not installed')
 })
 
 it('asks nobody while connection tracking is not loaded: the question would load it', async () => {
