@@ -7,6 +7,7 @@ import { createEvents, type Events } from './events.ts'
 import { createHistory } from './history.ts'
 import { createHost, type Host } from './host/host.ts'
 import type { ToolSettings, ToolSignal } from './host/tools.ts'
+import { mapNames } from './host/traced-maps.ts'
 import { createSecurity } from './http/security.ts'
 import { createHttpServer, type HttpServer } from './http/server.ts'
 import { ListenError } from './http/socket.ts'
@@ -21,6 +22,7 @@ import { createSelf, type Self } from './metrics/self.ts'
 import type { Snapshot } from './metrics/snapshot.ts'
 import { defineUserMetric, userMetricName } from './metrics/user-metrics.ts'
 import { createSeriesStore } from './series.ts'
+import { createSocketList, type SocketList } from './socket-list.ts'
 import { createSources, mapsReadBy, sourcesOfTools } from './sources/index.ts'
 import type { Source } from './sources/source.ts'
 import { createSweep, type Sweep } from './sweep.ts'
@@ -35,6 +37,7 @@ export interface Agent {
   readonly sweep: Sweep
   readonly self: Self
   readonly events: Events
+  readonly sockets: SocketList
   /** Takes the long-lived things that sources need: from now on events are counted. */
   start(): Promise<void>
   /** Of the newest sweep, or a new one. */
@@ -75,6 +78,7 @@ export async function createAgent(config: Config, log: Log, parts?: AgentParts):
     networks: createNetworks(config['identity.networks'], 'identity.networks'),
   })
   const events = createEvents(identity)
+  const sockets = createSocketList(host, identity, root === '/' ? os.hostname() : root)
   const lostByReaders = (): number => http?.lostEvents() ?? 0
   const sweep = createSweep({ sources, identity, store: createSeriesStore(history, declared), history, self, lostByReaders, log })
   const machine = await host.machine()
@@ -140,13 +144,14 @@ export async function createAgent(config: Config, log: Log, parts?: AgentParts):
     sweep,
     self,
     events,
+    sockets,
     start,
     check: async () => report(await sweep.take()),
     async serve() {
       const security = createSecurity(config['web.config.file'], log)
       const zeroWindow = config['web.new-series-zero-seconds']
       http = createHttpServer(
-        { sweep, history, events, self, node, report, zeroWindow, log, now: () => performance.now() },
+        { sweep, history, events, sockets, self, node, report, zeroWindow, log, now: () => performance.now() },
         security,
       )
       const url = await http.listen(config['web.listen-address'])
@@ -168,6 +173,9 @@ export async function createAgent(config: Config, log: Log, parts?: AgentParts):
 
 async function readMachine(config: Config, log: Log): Promise<AgentParts> {
   const { root } = config
+  if (config.command === 'show sockets')
+    // measures nothing, but finds and names the network namespaces
+    return { host: await createHost({ root, tracer: true, untraced: mapNames, log }), sources: [] }
   const off = config['sources.off']
   const tools = readToolSettings(config)
   const toldByTools = (Object.keys(tools) as ToolSignal[]).map((signal) => sourcesOfTools[signal])

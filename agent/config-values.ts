@@ -2,7 +2,7 @@ import net from 'node:net'
 import { z } from 'zod/v3' // a seventh of the memory of v4, which loads every language's messages
 import { limits } from './limits.ts'
 import { dropCategories } from './metrics/drop-category.ts'
-import { connectOutcomes, type EventType, eventTypes, labels, retransmitKinds } from './metrics/labels.ts'
+import { connectOutcomes, type EventType, eventTypes, labels, retransmitKinds, tcpStates } from './metrics/labels.ts'
 import { userMetricTypes } from './metrics/user-metrics.ts'
 
 /** What the value of a setting may be, from text or from YAML. The messages begin with "expected". */
@@ -205,6 +205,35 @@ export const networks = fromTexts(
     return [{ family, addresses }]
   },
 )
+
+// ---------------------------------------------------------------------------------------------------------------- sockets
+
+/** With _ or, as ss has them, with -. */
+export const states = fromTexts(
+  `${tcpStates.join(', ')}, with commas between them`,
+  (text): (typeof tcpStates)[number][] | undefined =>
+    nonEmpty(tcpStates.filter((state) => state === text.toLowerCase().replaceAll('-', '_'))),
+)
+
+/** One process by its number, or those by their name. */
+export type ProcessPattern = number | RegExp
+
+export const processes = fromTexts(
+  'names of processes, * standing for any characters, or their numbers, with commas between them',
+  (text): ProcessPattern[] | undefined => {
+    if (text === '') return undefined
+    return /^\d{1,9}$/.test(text) ? [Number(text)] : [toPattern(text)]
+  },
+)
+
+/** Infinity is all. */
+export const top = fromText('auto, all, or a number such as 50', (text): number | 'auto' | undefined => {
+  if (text === 'auto') return text
+  if (text === 'all') return Number.POSITIVE_INFINITY
+  return /^[1-9]\d{0,8}$/.test(text) ? Number(text) : undefined
+})
+
+// ---------------------------------------------------------------------------------------------------------------- observe
 
 export const last = fromText('auto, or a number such as 50', (text): number | 'auto' | undefined => {
   if (text === 'auto') return text

@@ -20,16 +20,20 @@ import {
   outcomes,
   pods,
   ports,
+  processes,
   protocols,
   reasons,
   scripts,
   seconds,
   since,
+  states,
+  top,
   zeroWindow,
 } from './config-values.ts'
+import { limits } from './limits.ts'
 import { logLevels } from './log.ts'
 import { dropCategories } from './metrics/drop-category.ts'
-import { connectOutcomes, eventTypes, labels, retransmitKinds } from './metrics/labels.ts'
+import { connectOutcomes, eventTypes, labels, retransmitKinds, tcpStates } from './metrics/labels.ts'
 
 export const commands = {
   serve: 'measure and answer HTTP until stopped (this is the default)',
@@ -39,9 +43,11 @@ export const commands = {
   observe: 'show single drops, resets, retransmissions and failed connects',
   record: 'write what is counted, sweep by sweep, and single events, for replay',
   replay: 'print the metrics that recordings of trace tools would have made',
+  'show sockets': 'which TCP sockets there are, whose they are, and what they wait for',
 } as const
 export type Command = keyof typeof commands
 const everyCommand = Object.keys(commands) as Command[]
+const wordsOf = (command: Command): number => command.split(' ').length
 /** Those with names of files behind them. */
 const takingFiles: readonly Command[] = ['replay']
 
@@ -71,6 +77,9 @@ const podNameSources = ['auto', 'api', 'kubelet', 'logs', 'file', 'off'] as cons
 const peerSources = ['off', 'endpointslices', 'pods'] as const
 const ofObserve = { commands: ['observe'], alsoIn: [] } as const
 const asFilter = { ...ofObserve, default: '', isFilter: true } as const
+const ofSockets = { commands: ['show sockets'], alsoIn: [] } as const
+const asSocketFilter = { ...ofSockets, default: '', isFilter: true } as const
+const asAnyFilter = { ...asFilter, commands: ['observe', 'show sockets'] } as const
 
 /** A trace tool of the user instead of the built-in programs, which are then off. */
 function ofTool<S extends string>(signal: S, tools: string) {
@@ -116,7 +125,7 @@ const settings = {
     default: '/run/netvitals/agent.sock',
     value: 'FILE',
     help: 'Unix socket through which commands on this machine ask the agent; empty for none',
-    commands: ['serve', 'check', 'observe'],
+    commands: ['serve', 'check', 'observe', 'show sockets'],
     alsoIn: anywhere,
   },
   'web.new-series-zero-seconds': {
@@ -206,6 +215,7 @@ const settings = {
       observe: 'silent',
       record: 'error',
       replay: 'silent',
+      'show sockets': 'silent',
     },
     value: 'LEVEL',
     help: `what to log on standard error: ${logLevels.join(', ')}`,
@@ -336,11 +346,11 @@ const settings = {
     schema: networks,
     value: 'NETWORKS',
     help: 'address or network of either end, such as 10.0.0.7 or 2001:db8::/32',
-    ...asFilter,
+    ...asAnyFilter,
   },
   'from-ip': { schema: networks, value: 'NETWORKS', help: 'address or network of who sent it', ...asFilter },
   'to-ip': { schema: networks, value: 'NETWORKS', help: 'address or network it was sent to', ...asFilter },
-  port: { schema: ports, value: 'PORTS', help: 'port of either end, such as 443 or 30000-32767', ...asFilter },
+  port: { schema: ports, value: 'PORTS', help: 'port of either end, such as 443 or 30000-32767', ...asAnyFilter },
   protocol: { schema: protocols, value: 'PROTOCOLS', help: labels.protocol.values.join(', '), ...asFilter },
   reason: {
     schema: reasons,
@@ -366,6 +376,58 @@ const settings = {
     help: `of connects, how they failed: ${connectOutcomes.filter((outcome) => outcome !== 'connected').join(', ')}`,
     ...asFilter,
   },
+  'sockets.output': {
+    schema: z.enum(['table', 'wide', 'json'], expected('table, wide or json')),
+    default: 'table',
+    value: 'FORMAT',
+    help: 'table, wide (with containers and command lines) or json (docs/show.md)',
+    ...ofSockets,
+    flag: 'output',
+    short: 'o',
+  },
+  each: {
+    schema: onOff,
+    default: false,
+    value: '',
+    help: 'a line for each socket, those with the most in their queues first; without it, one for those of a process in the same state, the most first',
+    ...ofSockets,
+  },
+  top: {
+    schema: top,
+    default: 'auto',
+    value: 'NUMBER',
+    help: `so many lines, or all, which is at most ${limits.socketsShown}; auto is 20, in json all`,
+    ...ofSockets,
+  },
+  'sockets.pod': {
+    schema: pods,
+    value: 'PODS',
+    help: 'whose sockets: POD or NAMESPACE/POD, NAMESPACE/ for all pods of it, @netns/NAME for a named network namespace, host for the host itself; * stands for any characters',
+    ...asSocketFilter,
+    flag: 'pod',
+  },
+  'sockets.namespace': {
+    schema: namespaces,
+    value: 'NAMESPACES',
+    help: 'Kubernetes namespace whose sockets; @netns for all named network namespaces',
+    ...asSocketFilter,
+    flag: 'namespace',
+    short: 'n',
+  },
+  state: {
+    schema: states,
+    value: 'STATES',
+    help: `of TCP, also with dashes: ${tcpStates.join(', ')}`,
+    ...asSocketFilter,
+    short: 's',
+  },
+  process: {
+    schema: processes,
+    value: 'PROCESSES',
+    help: 'name or number of the process that has it open; * stands for any characters',
+    ...asSocketFilter,
+  },
+  peer: { schema: networks, value: 'NETWORKS', help: 'address or network of the other end', ...asSocketFilter },
 } as const satisfies Record<string, Setting>
 
 /** Where commands look for the agent. Alone of all places it may be missing: without privileges nobody can make it. */
@@ -373,6 +435,7 @@ export const defaultSocket = settings['web.socket'].default
 
 type SettingName = keyof typeof settings
 const rows = Object.entries(settings) as [SettingName, Setting][]
+const filterRows = rows.filter(([, { isFilter }]) => isFilter)
 
 /** What a filter lets through: an event that fits one of `only`, or any if that is empty, and none of `not`. */
 export interface Choice<T> {
@@ -390,8 +453,21 @@ export type Config = { readonly [S in SettingName]: Value<(typeof settings)[S]> 
   readonly apiServer: { readonly host: string; readonly port: number } | undefined
   /** Of a command that takes files. */
   readonly files: readonly string[]
+  /** The filters as they were given, so that another process can be given the same. */
+  readonly filters: readonly GivenFilter[]
   /** Whether the person's terminal takes colour and characters beyond ASCII. */
   readonly terminal: { readonly colour: boolean; readonly unicode: boolean }
+}
+
+export type Filters = {
+  readonly [S in SettingName as (typeof settings)[S] extends { readonly isFilter: true } ? S : never]: Config[S]
+}
+
+export interface GivenFilter {
+  /** The name of its flag, without dashes. */
+  readonly flag: string
+  readonly text: string
+  readonly isNot: boolean
 }
 
 type Environment = Readonly<Record<string, string | undefined>>
@@ -421,8 +497,31 @@ export function readConfig(argv: readonly string[], environment: Environment = p
     const given = flags.get(name)?.[0] ?? variables.get(name) ?? inFile.get(name) ?? byDefault
     return [name, Object.freeze(readValue(setting, given))]
   })
+  const filters = Object.freeze(
+    filterRows.flatMap(([name]) =>
+      (flags.get(name) ?? []).map(({ value, isNot }) => ({ flag: flagOf(name), text: String(value), isNot })),
+    ),
+  )
   const [apiServer, terminal] = [readApiServer(environment), readTerminal(environment)]
-  return Object.freeze({ ...Object.fromEntries(values), command: chosen, files, apiServer, terminal }) as Config
+  return Object.freeze({ ...Object.fromEntries(values), command: chosen, files, filters, apiServer, terminal }) as Config
+}
+
+/** Filters of a command that do not come from its own command line. @throws ConfigError */
+export function readFilters(command: Command, given: readonly GivenFilter[]): Filters {
+  const known = filterRows.filter(([, { commands }]) => commands.includes(command))
+  const unknown = given.find(({ flag }) => !known.some(([name]) => flagOf(name) === flag))
+  if (unknown !== undefined) throw new ConfigError(`${JSON.stringify(unknown.flag)} is no filter of ${command}`)
+  const choices = filterRows.map((row) => {
+    const ofThis = known.includes(row) ? given.filter(({ flag }) => flag === flagOf(row[0])) : []
+    return [
+      row[0],
+      readChoice(
+        row[1],
+        ofThis.map(({ flag, text, isNot }) => ({ where: flag, value: text, isNot })),
+      ),
+    ]
+  })
+  return Object.freeze(Object.fromEntries(choices)) as Filters
 }
 
 function readValue({ schema }: Setting, { where, value }: Given): unknown {
@@ -467,9 +566,12 @@ function readFlags(argv: readonly string[]): {
     tokens: true,
   })
   const words = tokens.filter((token) => token.kind === 'positional').map(({ value }) => value)
-  const command = everyCommand.find((name) => name === words[0])
-  if (words.length > 0 && command === undefined)
-    throw new ConfigError(`${JSON.stringify(words[0])} is no command; there are ${everyCommand.join(', ')}`)
+  const command = everyCommand.find((name) => name === words.slice(0, wordsOf(name)).join(' '))
+  if (words.length > 0 && command === undefined) {
+    const below = everyCommand.filter((name) => name.startsWith(`${words[0]} `))
+    const asked = JSON.stringify(words.slice(0, below.length > 0 ? 2 : 1).join(' '))
+    throw new ConfigError(`${asked} is no command; there are ${(below.length > 0 ? below : everyCommand).join(', ')}`)
+  }
   const seeHelp = `see netvitals ${command === undefined ? '' : `${command} `}--help`
 
   const flags = new Map<SettingName, readonly GivenFlag[]>()
@@ -499,7 +601,7 @@ function readFlags(argv: readonly string[]): {
     isNot = false
   }
   // The value of a flag that does not exist would look like one.
-  const files = Object.freeze(words.slice(1))
+  const files = Object.freeze(words.slice(command === undefined ? 0 : wordsOf(command)))
   if (files[0] !== undefined && !takingFiles.includes(command ?? 'serve'))
     throw new ConfigError(`${JSON.stringify(files[0])} is one argument too many; ${seeHelp}`)
   if (isNot && print === undefined) throw new ConfigError(notBeforeFilter)
@@ -631,7 +733,7 @@ function helpText(command: Command | undefined): string {
           'Usage: netvitals [COMMAND] [FLAGS]',
           '',
           'Commands:',
-          ...everyCommand.map((name) => `  ${name.padEnd(8)}${commands[name]}`),
+          ...everyCommand.map((name) => `  ${name.padEnd(14)}${commands[name]}`),
           '',
           'netvitals COMMAND --help shows the flags of a command. Those of serve:',
         ]

@@ -38,6 +38,18 @@ export const limits = {
   podLooks: 3,
   /** Processes found in /proc where no tracer lists them. */
   podProcesses: 1 << 16,
+  // who has which socket
+  /** TCP sockets that fit one question and are looked at one by one; 400 bytes each meanwhile. What is more is counted. */
+  socketsRead: 1 << 16,
+  /** Sockets, or groups of them, in one answer: 1 KB each at most. */
+  socketsShown: 4096,
+  /** Questions answered at once; further ones get 503. */
+  socketQuestions: 2,
+  /** Processes looked into, and files of them in all, 3 us each. */
+  socketOwnerProcesses: 1 << 16,
+  socketOwnerFiles: 1 << 20,
+  /** Read of what a process was started with. */
+  commandLineBytes: 512,
   // tracer
   /** Keys of each table in the kernel that counts by namespace and by something else: namespaces × reasons, states, … in use. */
   tracerKeys: 8192,

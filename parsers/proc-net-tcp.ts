@@ -46,6 +46,8 @@ export function createSocketTableReader(
     receiveQueue: 0,
     sendQueue: undefined,
     rttUs: undefined,
+    sentAgoMs: undefined,
+    receivedAgoMs: undefined,
     inode: 0,
     uid: 0,
   }

@@ -6,6 +6,7 @@ const tcp = 6
 const udp = 17
 const ipv4 = 2
 const ipv6 = 10
+const synSent = 2
 const listen = 10
 
 /** States 1 to 11. A request not yet accepted is asked for, and answered, as SYN_RECV; BOUND_INACTIVE (13) is no connection. */
@@ -22,6 +23,9 @@ const infoAttribute = 2
 /** Where tcpi_rtt ends in struct tcp_info. */
 const infoBytes = 72
 const rttAt = 68
+/** tcpi_last_data_sent, tcpi_last_data_recv: of a SYN_SENT they are since the machine started. */
+const sentAgoAt = 44
+const receivedAgoAt = 52
 
 /**
  * All TCP sockets of a namespace. The oldest form of the question (struct inet_diag_req) is the only one that gets both
@@ -74,6 +78,8 @@ export function createSocketReader(onSocket: (socket: SocketRow) => void): (byte
     receiveQueue: 0,
     sendQueue: undefined,
     rttUs: undefined,
+    sentAgoMs: undefined,
+    receivedAgoMs: undefined,
     inode: 0,
     uid: 0,
   }
@@ -82,6 +88,9 @@ export function createSocketReader(onSocket: (socket: SocketRow) => void): (byte
     if (type !== infoAttribute || to - from < infoBytes || socket.state === listen) return
     const rttUs = readU32(message, from + rttAt)
     if (rttUs > 0) socket.rttUs = rttUs
+    if (socket.state === synSent) return
+    socket.sentAgoMs = readU32(message, from + sentAgoAt)
+    socket.receivedAgoMs = readU32(message, from + receivedAgoAt)
   }
 
   return (bytes, from, to) => {
@@ -99,6 +108,8 @@ export function createSocketReader(onSocket: (socket: SocketRow) => void): (byte
     socket.uid = readU32(bytes, from + 64)
     socket.inode = readU32(bytes, from + 68)
     socket.rttUs = undefined
+    socket.sentAgoMs = undefined
+    socket.receivedAgoMs = undefined
     eachAttribute(where, bytes, from + messageBytes, to, readAttribute)
     onSocket(socket)
   }

@@ -78,14 +78,19 @@ const rules: { files: RegExp; may: RegExp; sentence: string }[] = [
     sentence: 'the stream of events imports identity and source types, labels and limits',
   },
   {
+    files: /^agent\/(filter|socket-filter|socket-groups|socket-list)\.ts$/,
+    may: /^(node:net$|parsers\/|agent\/(host|identity)\/|agent\/(filter|socket-filter|socket-groups|socket-list|events|config|config-values|limits)\.ts|agent\/metrics\/(labels|label-text)\.ts|agent\/sources\/source\.ts)/,
+    sentence: 'the list of sockets imports parsers, host, identity, the values of filters, labels and limits',
+  },
+  {
     files: /^agent\/(config|config-file|config-values|log)\.ts$/,
     may: /^(agent\/(limits|log|config|config-file|config-values)\.ts|agent\/metrics\/(label-text|labels|drop-category|user-metrics)\.ts|node:(fs|module|net|util|path)$|zod\/v3$|yaml$|pino$)/,
     sentence: 'config.ts and log.ts import limits, the words of labels and node:; they alone import zod, yaml, pino',
   },
   {
     files: /^agent\/http\//,
-    may: /^(node:|fastify$|bcryptjs$|yaml$|zod\/v3$|agent\/http\/|agent\/metrics\/|agent\/(sweep|history|events|limits|config|config-file|config-values|log|check)\.ts)/,
-    sentence: 'http/ imports sweep, history, events, render, self, limits, config, log',
+    may: /^(node:|fastify$|bcryptjs$|yaml$|zod\/v3$|agent\/http\/|agent\/metrics\/|agent\/(sweep|history|events|socket-list|limits|config|config-file|config-values|log|check)\.ts)/,
+    sentence: 'http/ imports sweep, history, events, the list of sockets, render, self, limits, config, log',
   },
   {
     files: /^agent\/prove\//,

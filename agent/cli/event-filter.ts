@@ -1,7 +1,6 @@
-import net from 'node:net'
 import type { Choice, Config } from '../config.ts'
-import type { EndPattern, Network, PortRange } from '../config-values.ts'
 import type { EventEnd, EventMessage, NetworkEvent } from '../events.ts'
+import { hasPort, isLetThrough, isNamed, isWithin } from '../filter.ts'
 
 /** Whether an event fits one value of a filter. */
 type Fits<T> = (value: T, event: NetworkEvent) => boolean
@@ -57,25 +56,4 @@ export function createFilter(filters: Filters): (message: EventMessage) => boole
       isLetThrough(filters[name] as Choice<never>, (value) => (fits[name] as Fits<never>)(value, message)),
     )
   }
-}
-
-function isLetThrough<T>({ only, not }: Choice<T>, isFitting: (value: T) => boolean): boolean {
-  return (only.length === 0 || only.some(isFitting)) && !not.some(isFitting)
-}
-
-function isNamed(pattern: EndPattern, { namespace, pod }: EventEnd): boolean {
-  if (namespace === undefined || pod === undefined) return false
-  if (namespace === '' && pod === '') return pattern === 'host'
-  return pattern !== 'host' && pattern.pod.test(pod) && (pattern.namespace?.test(namespace) ?? true)
-}
-
-/** An IPv6 network holds no IPv4 addresses, though ::/0 would by way of ::ffff:0:0/96. */
-function isWithin({ family, addresses }: Network, { address = '' }: EventEnd): boolean {
-  const version = net.isIP(address)
-  if (version === 0 || (family === 'ipv6' && version === 4)) return false
-  return addresses.check(address, version === 4 ? 'ipv4' : 'ipv6')
-}
-
-function hasPort({ first, last }: PortRange, { port }: EventEnd): boolean {
-  return port !== undefined && first <= port && port <= last
 }

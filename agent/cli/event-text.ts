@@ -2,6 +2,7 @@ import type { Config } from '../config.ts'
 import type { EventEnd, EventMessage, NetworkEvent, NotShown } from '../events.ts'
 import { limits } from '../limits.ts'
 import { toJsonLine } from './check.ts'
+import { findName, nameOf, socketOf } from './end-text.ts'
 import type { Looks } from './report-text.ts'
 import { paint, plain } from './terminal.ts'
 
@@ -119,28 +120,6 @@ function formatTime(time: string): string {
   const day = `${two(date.getMonth() + 1)}-${two(date.getDate())}`
   const clock = [date.getHours(), date.getMinutes(), date.getSeconds()].map(two).join(':')
   return `${day} ${clock}.${/\.(\d{6})Z$/.exec(time)?.[1] ?? '000000'}`
-}
-
-/** As the flags of `observe` take it; undefined: it has none. */
-function findName({ namespace, pod }: EventEnd): string | undefined {
-  if (namespace === undefined || pod === undefined) return undefined
-  return namespace === '' && pod === '' ? 'host' : quote(`${namespace}/${pod}`)
-}
-
-/** A name with a blank or an arrow in it could look like two. */
-const quote = (text: string): string => (/^[\w.@/-]+$/.test(text) ? text : JSON.stringify(text))
-
-function socketOf({ address, port }: EventEnd): string {
-  if (address === undefined) return '?'
-  if (port === undefined) return address
-  return address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`
-}
-
-/** Name and port; the address where there is no name. */
-function nameOf(end: EventEnd): string {
-  const name = findName(end)
-  if (name === undefined) return socketOf(end)
-  return end.port === undefined ? name : `${name}:${end.port}`
 }
 
 /** Name, address and port. */

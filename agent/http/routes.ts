@@ -4,6 +4,8 @@ import { promisify } from 'node:util'
 import zlib from 'node:zlib'
 import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify } from 'fastify'
 import type { CheckReport, Node } from '../check.ts'
+import { type GivenFilter, readFilters } from '../config.ts'
+import { ConfigError } from '../config-file.ts'
 import type { Events } from '../events.ts'
 import type { History } from '../history.ts'
 import { limits } from '../limits.ts'
@@ -11,6 +13,7 @@ import type { Log } from '../log.ts'
 import { contentTypes, negotiateFormat, renderExposition } from '../metrics/render.ts'
 import type { Self } from '../metrics/self.ts'
 import type { Snapshot } from '../metrics/snapshot.ts'
+import type { SocketList, SocketQuestion } from '../socket-list.ts'
 import type { Sweep } from '../sweep.ts'
 import { acceptsGzip } from './encoding.ts'
 import { createEventStreams, type EventStreamRequest } from './event-stream.ts'
@@ -23,6 +26,7 @@ export interface HttpParts {
   readonly sweep: Pick<Sweep, 'take' | 'latest'>
   readonly history: Pick<History, 'increase'>
   readonly events: Pick<Events, 'recent' | 'subscribe'>
+  readonly sockets: SocketList
   readonly self: Pick<Self, 'add' | 'families'>
   readonly node: Pick<Node, 'name'>
   readonly report: (snapshot: Snapshot) => CheckReport
@@ -67,6 +71,7 @@ export function createRoutes(parts: HttpParts, createServer: CreateServer, guard
   const scraperOf = createScrapers(parts.zeroWindow)
   let stopping = false
   let expositions = 0
+  let socketQuestions = 0
 
   const app = fastify({
     schemaController: noSchemas,
@@ -175,6 +180,25 @@ export function createRoutes(parts: HttpParts, createServer: CreateServer, guard
     return reply.send(stream)
   }
 
+  if (guard === undefined) app.get('/api/v1/sockets', (request, reply) => answerSockets(request, reply))
+
+  async function answerSockets(request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
+    if (!isSchemaKnown(request.headers[schemaHeader]))
+      return sendText(reply, 400, 'this agent is of another version; use the netvitals of the same one')
+    const question = readSocketQuestion(request.query as Query)
+    if (typeof question === 'string') return sendText(reply, 400, question)
+    if (socketQuestions >= limits.socketQuestions)
+      return sendText(reply.header('Retry-After', '1'), 503, 'too many questions about sockets at once')
+    socketQuestions++
+    const gone = new AbortController()
+    reply.raw.once('close', () => {
+      socketQuestions--
+      gone.abort()
+    })
+    await sweep.take() // knows the namespaces there are by now
+    return reply.send(await parts.sockets.ask(question, gone.signal))
+  }
+
   app.get('/', async (_request, reply) => {
     const snapshot = await sweep.take()
     const [uptimeSeconds, watchedSeconds] = [os.uptime(), process.uptime()]
@@ -199,6 +223,21 @@ type Query = Readonly<Record<string, string | readonly string[]>>
 function readEventRequest({ last = '', follow = '0' }: Query): EventStreamRequest | undefined {
   if (!/^\d{0,9}$/.test(String(last)) || !/^[01]$/.test(String(follow))) return undefined
   return { last: last === '' ? Number.POSITIVE_INFINITY : Number(last), follow: follow === '1' }
+}
+
+/** `state=close_wait&not-port=22&each=1&top=20`: the filters of `show sockets`; a text instead is what is wrong. */
+function readSocketQuestion({ each = '0', top = '', ...filters }: Query): SocketQuestion | string {
+  if (!/^[01]$/.test(String(each)) || !/^\d{0,9}$/.test(String(top))) return 'top takes a number, each 0 or 1'
+  const given = Object.entries(filters).flatMap(([name, texts]) =>
+    [texts].flat().map((text): GivenFilter => ({ flag: name.replace(/^not-/, ''), text, isNot: name.startsWith('not-') })),
+  )
+  try {
+    const most = top === '' ? Number.POSITIVE_INFINITY : Number(top)
+    return { filters: readFilters('show sockets', given), each: each === '1', top: most }
+  } catch (error) {
+    if (error instanceof ConfigError) return error.message
+    throw error
+  }
 }
 
 function sendText(reply: FastifyReply, status: number, text: string): FastifyReply {
