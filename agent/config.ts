@@ -715,7 +715,7 @@ function describeSetting(name: SettingName, setting: Setting, command: Command):
 }
 
 const filterRules =
-  'Filters. An event is shown if it fits every one of these flags; the values of one, with commas between them or by repeating it, are alternatives:'
+  'Filters. What fits every one of these flags is shown; the values of one, with commas between them or by repeating it, are alternatives:'
 
 function helpText(command: Command | undefined): string {
   const shown = command ?? 'serve'

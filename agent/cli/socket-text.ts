@@ -25,7 +25,8 @@ export function socketTableOf({ groups, each = [] }: SocketAnswer, looks: Looks 
 export function restOf({ groups, each = [], notShown }: SocketAnswer, { unicode }: Looks): string {
   if (notShown.sockets === 0) return ''
   const rest = `${notShown.sockets.toLocaleString('en')} more`
-  const inGroups = groups === undefined ? '' : ` in ${(notShown.groups ?? 0).toLocaleString('en')} more lines`
+  const lines = notShown.groups ?? 0
+  const inGroups = groups === undefined ? '' : ` in ${lines.toLocaleString('en')} line${lines === 1 ? '' : 's'}`
   const isAll = (groups ?? each).length >= limits.socketsShown
   return `${unicode ? '…' : '...'} ${rest}${inGroups}: ${isAll ? 'filters narrow it down' : '--top all shows more'}\n`
 }

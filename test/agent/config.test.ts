@@ -2,7 +2,7 @@ import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
-import { type Config, commands, readConfig, readVersion } from '../../agent/config.ts'
+import { type Config, commands, readConfig, readFilters, readVersion } from '../../agent/config.ts'
 import { ConfigError } from '../../agent/config-file.ts'
 
 const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'netvitals-config-'))
@@ -30,10 +30,11 @@ function complaint(argv: string[], environment: Record<string, string> = {}): st
   throw new Error('no complaint')
 }
 
-const filters = [
+const filtersOfObserve = [
   ...['type', 'pod', 'from-pod', 'to-pod', 'namespace', 'ip', 'from-ip', 'to-ip', 'port', 'protocol'],
   ...['reason', 'category', 'kind', 'outcome'],
 ]
+const filters = [...filtersOfObserve, 'sockets.pod', 'sockets.namespace', 'state', 'process', 'peer']
 
 describe('defaults', () => {
   it('serve on this machine only', () => {
@@ -72,6 +73,10 @@ describe('defaults', () => {
       follow: false,
       last: 'auto',
       since: Number.NEGATIVE_INFINITY,
+      'sockets.output': 'table',
+      each: false,
+      top: 'auto',
+      filters: [],
       ...Object.fromEntries(filters.map((name) => [name, { only: [], not: [] }])),
       terminal: { colour: true, unicode: false },
     })
@@ -172,7 +177,10 @@ describe('commands', () => {
   })
 
   it.each<[string[], string]>([
-    [['swep'], '"swep" is no command; there are serve, sweep, check, prove, observe, record, replay'],
+    [['swep'], '"swep" is no command; there are serve, sweep, check, prove, observe, record, replay, show sockets'],
+    [['show'], '"show" is no command; there are show sockets'],
+    [['show', 'pods', 'x'], '"show pods" is no command; there are show sockets'],
+    [['show', 'sockets', 'x'], '"x" is one argument too many; see netvitals show sockets --help'],
     [['check', 'now'], '"now" is one argument too many; see netvitals check --help'],
     [['--root', '/saved'], '--root is a flag of sweep, check, not of serve; see netvitals --help'],
     [['check', '--web.listen-adress=:1'], '--web.listen-adress is no flag; see netvitals check --help'],
@@ -268,10 +276,49 @@ describe('the flags of observe', () => {
   })
 
   it('are of observe alone', () => {
-    expect(complaint(['check', '--pod', 'x'])).toBe('--pod is a flag of observe, not of check; see netvitals check --help')
-    expect(complaint(['-o', 'json'])).toMatch(/^-o is a flag of .*\bobserve, not of serve; see netvitals --help$/)
+    expect(complaint(['check', '--pod', 'x'])).toBe(
+      '--pod is a flag of observe, show sockets, not of check; see netvitals check --help',
+    )
+    expect(complaint(['-o', 'json'])).toMatch(/^-o is a flag of .*\bobserve, show sockets, not of serve; see netvitals --help$/)
     expect(complaint(['serve', '--not', '--pod', 'x'])).toContain('--pod is a flag of observe')
     expect(complaint([], { NETVITALS_POD: 'x' })).toContain('NETVITALS_POD is no variable')
+  })
+})
+
+describe('the flags of show sockets', () => {
+  it('filter, each as it was given for another process too', () => {
+    const given = ['--state', 'close-wait,LISTEN', '--not', '--port', '22', '--pod', 'shop/', '--process', '4211,java*']
+    const config = read(['show', 'sockets', ...given])
+    expect(config.command).toBe('show sockets')
+    expect(config.state).toEqual({ only: ['close_wait', 'listen'], not: [] })
+    expect(config.process.only).toEqual([4211, /^java.*$/s])
+    expect(config['sockets.pod'].only).toHaveLength(1)
+    expect(config.pod).toEqual({ only: [], not: [] })
+    expect(config.filters).toEqual([
+      { flag: 'port', text: '22', isNot: true },
+      { flag: 'pod', text: 'shop/', isNot: false },
+      { flag: 'state', text: 'close-wait,LISTEN', isNot: false },
+      { flag: 'process', text: '4211,java*', isNot: false },
+    ])
+    expect(readFilters('show sockets', config.filters)).toEqual(
+      Object.fromEntries(filters.map((name) => [name, config[name as 'state']])),
+    )
+  })
+
+  it.each<[string, string, string]>([
+    ['type', 'drop', '"type" is no filter of show sockets'],
+    ['config.file', '/etc/shadow', '"config.file" is no filter of show sockets'],
+    ['top', '5', '"top" is no filter of show sockets'],
+    ['state', 'closed', 'state: expected established, syn_sent, '],
+  ])('not %s=%s', (flag, text, message) => {
+    expect(() => readFilters('show sockets', [{ flag, text, isNot: false }])).toThrow(message)
+  })
+
+  it('say how much', () => {
+    expect(read(['show', 'sockets', '--top', '5', '--each']).top).toBe(5)
+    expect(read(['show', 'sockets', '--top', 'all']).top).toBe(Number.POSITIVE_INFINITY)
+    expect(complaint(['show', 'sockets', '--top', '0'])).toContain('--top: expected auto, all, or a number such as 50')
+    expect(complaint(['show', 'sockets', '--process', ''])).toContain('--process: expected names of processes')
   })
 })
 
@@ -376,7 +423,7 @@ describe('--help', () => {
     expect(before).toContain('\n  -f, --follow\n')
     expect(before).toContain('\n  -o, --output FORMAT\n')
     expect(after).toContain('\n  --not\n')
-    for (const name of filters) expect(after).toMatch(new RegExp(`^ {2}(-\\w, )?--${name} [A-Z]+$`, 'm'))
+    for (const name of filtersOfObserve) expect(after).toMatch(new RegExp(`^ {2}(-\\w, )?--${name} [A-Z]+$`, 'm'))
     for (const line of text.split('\n')) expect(line.length).toBeLessThanOrEqual(100)
     expect(print('check', '--help')).not.toContain('--not')
   })

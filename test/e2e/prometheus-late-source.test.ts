@@ -30,7 +30,13 @@ describe('a source that fails in the first sweep only', () => {
       wrap: (source) => (source.name === 'proc-snmp' ? failFirst(source) : source),
     })
     const log = pino({ level: 'silent' })
-    const more = { node: { name: 'node-1' }, log, zeroWindow: 'auto' as const, report: () => ({}) as never }
+    const more = {
+      node: { name: 'node-1' },
+      sockets: { ask: () => Promise.reject() },
+      log,
+      zeroWindow: 'auto' as const,
+      report: () => ({}) as never,
+    }
     const parts = { ...wiring, ...more, now: wiring.now }
     server = createHttpServer({ ...parts, sweep: wiring.sweeper }, createSecurity('', log))
     const url = await server.listen({ host: '127.0.0.1', port: 0 })

@@ -73,6 +73,14 @@ describe.each(kernels)('of Linux %s', (kernel) => {
       else expect(rttUs ?? 0).toBeLessThan(10_000_000)
     }
   })
+  it('tells of connections since when there was no data', () => {
+    const rows = read(tcp, ({ state, sentAgoMs, receivedAgoMs }) => ({ state, agoMs: [sentAgoMs, receivedAgoMs] }))
+    for (const { state, agoMs } of rows) {
+      if ([1, 8].includes(state)) for (const ms of agoMs) expect(ms).toBeLessThan(600_000)
+      if ([6, 10].includes(state)) expect(agoMs).toEqual([undefined, undefined])
+    }
+    expect(rows.filter(({ state }) => [1, 8].includes(state)).length).toBeGreaterThan(10)
+  })
   it('tells inodes', () => {
     const inodes = read(tcp, ({ state, inode }) => (state === 10 ? inode : 0)).filter((inode) => inode > 0)
     expect(new Set(inodes).size).toBe(3)
@@ -84,17 +92,21 @@ it('hands out one row, used again', () => {
   expect(rows.size).toBe(1)
 })
 
-it('forgets the round-trip time of the socket before', () => {
+it('forgets the times of the socket before', () => {
   const answer = recordedAnswer(kernels[0]!, 'tcp-sockets')
   let ofEstablished: Uint8Array | undefined
   eachMessage('test', answer, answer.length, (bytes, from, to) => {
     if (bytes[from + 1] === 1) ofEstablished ??= bytes.slice(from, to)
   })
   const times: (number | undefined)[] = []
-  const reader = createSocketReader(({ rttUs }) => times.push(rttUs))
+  const reader = createSocketReader(({ rttUs, sentAgoMs, receivedAgoMs }) => times.push(rttUs, sentAgoMs, receivedAgoMs))
   reader(ofEstablished!, 0, ofEstablished!.length)
   reader(ofEstablished!, 0, 72)
-  expect(times).toEqual([expect.any(Number), undefined])
+  const number = expect.any(Number)
+  const ofSynSent = ofEstablished!.slice()
+  ofSynSent[1] = 2
+  reader(ofSynSent, 0, ofSynSent.length)
+  expect(times).toEqual([number, number, number, undefined, undefined, undefined, number, undefined, undefined])
 })
 
 it('refuses a message that is too short', () => {

@@ -5,6 +5,7 @@ import type { Log } from '../../../agent/log.ts'
 import { definitionOf, type MetricName, metricsOf } from '../../../agent/metrics/catalogue.ts'
 import { createSelf } from '../../../agent/metrics/self.ts'
 import type { Series, Snapshot, SourceReport } from '../../../agent/metrics/snapshot.ts'
+import type { SocketAnswer } from '../../../agent/socket-list.ts'
 import type { Source } from '../../../agent/sources/source.ts'
 
 export interface LogLine {
@@ -120,6 +121,15 @@ export const dropOf = (more: Partial<NetworkEvent> = {}): NetworkEvent => ({
   ...more,
 })
 
+export const noSockets: SocketAnswer = {
+  schemaVersion: 1,
+  node: 'node-1',
+  sockets: 0,
+  groups: [],
+  notShown: { groups: 0, sockets: 0 },
+  notes: [],
+}
+
 export interface FakeParts extends HttpParts {
   snapshot: Snapshot
   clockMs: number
@@ -136,6 +146,7 @@ export function createFakeParts(more: Partial<HttpParts> = {}): FakeParts {
     sweep: { take: () => Promise.resolve(parts.snapshot), latest: () => parts.snapshot },
     history: { increase: () => undefined },
     events: createFakeEvents(),
+    sockets: { ask: () => Promise.resolve(noSockets) },
     node,
     self: createSelf(),
     report: (snapshot: Snapshot) => reportOf(snapshot),

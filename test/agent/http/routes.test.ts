@@ -4,7 +4,8 @@ import zlib from 'node:zlib'
 import { afterEach, describe, expect, it } from 'vitest'
 import { createRoutes, type Guard, type HttpParts } from '../../../agent/http/routes.ts'
 import { limits } from '../../../agent/limits.ts'
-import { createFakeParts, series, snapshotOf } from './fake-parts.ts'
+import type { SocketAnswer, SocketList, SocketQuestion } from '../../../agent/socket-list.ts'
+import { createFakeParts, noSockets, series, snapshotOf } from './fake-parts.ts'
 
 const stops: (() => Promise<void>)[] = []
 afterEach(async () => {
@@ -324,5 +325,63 @@ describe('a guard', () => {
       const { headers } = await app.inject(url)
       expect([headers['x-frame-options'], headers['x-content-type-options']]).toEqual(['deny', 'nosniff'])
     }
+  })
+})
+
+describe('GET /api/v1/sockets', () => {
+  function askingFor(answer: (question: SocketQuestion, signal: AbortSignal) => Promise<SocketAnswer>) {
+    const questions: SocketQuestion[] = []
+    const ask: SocketList['ask'] = (question, signal) => {
+      questions.push(question)
+      return answer(question, signal)
+    }
+    return { parts: createFakeParts({ sockets: { ask } }), questions }
+  }
+
+  it('is there on the local socket only', async () => {
+    const guard: Guard = { judge: async () => 'allowed', challenges: () => [], admits: () => true, headers: () => ({}) }
+    expect((await appOf(createFakeParts(), guard).app.inject('/api/v1/sockets')).statusCode).toBe(404)
+    const { statusCode, payload } = await appOf().app.inject('/api/v1/sockets')
+    expect([statusCode, JSON.parse(payload)]).toEqual([200, noSockets])
+  })
+
+  it('takes the filters of the command', async () => {
+    const { parts, questions } = askingFor(() => Promise.resolve(noSockets))
+    await appOf(parts).app.inject('/api/v1/sockets?state=close-wait&not-port=22&not-port=80-90&process=7&each=1&top=5')
+    expect(questions).toMatchObject([
+      { each: true, top: 5, filters: { state: { only: ['close_wait'] }, process: { only: [7] } } },
+    ])
+    expect(questions[0]?.filters.port.not).toEqual([
+      { first: 22, last: 22 },
+      { first: 80, last: 90 },
+    ])
+  })
+
+  it.each([
+    ['state=open', 'state: expected established, '],
+    ['type=drop', '"type" is no filter of show sockets'],
+    ['config.file=/etc/passwd', '"config.file" is no filter of show sockets'],
+    ['__proto__=1', '"__proto__" is no filter of show sockets'],
+    ['top=-1', 'top takes a number, each 0 or 1'],
+    ['each=yes', 'top takes a number, each 0 or 1'],
+    ['each=1&each=1', 'top takes a number, each 0 or 1'],
+  ])('refuses %s', async (query, message) => {
+    const { statusCode, payload } = await appOf().app.inject(`/api/v1/sockets?${query}`)
+    expect([statusCode, payload.slice(0, message.length)]).toEqual([400, message])
+  })
+
+  it('answers 503 beyond so many at once, and gives up when the reader goes', async () => {
+    const signals: AbortSignal[] = []
+    const { parts } = askingFor((_, signal) => {
+      signals.push(signal)
+      return new Promise(() => undefined)
+    })
+    const { port } = await listen(parts)
+    const clients = Array.from({ length: limits.socketQuestions }, () => net.connect(port, '127.0.0.1'))
+    for (const client of clients) client.write('GET /api/v1/sockets HTTP/1.1\r\nHost: a\r\n\r\n')
+    await expect.poll(() => signals.length).toBe(limits.socketQuestions)
+    expect(await get(port, '/api/v1/sockets')).toMatchObject({ status: 503, headers: { 'retry-after': '1' } })
+    for (const client of clients) client.destroy()
+    await expect.poll(() => signals.every(({ aborted }) => aborted)).toBe(true)
   })
 })

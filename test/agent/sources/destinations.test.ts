@@ -19,6 +19,8 @@ const socket = (local: readonly number[], remote: readonly number[], remotePort:
     receiveQueue: 0,
     sendQueue: 0,
     rttUs: undefined,
+    sentAgoMs: undefined,
+    receivedAgoMs: undefined,
     inode: 0,
     uid: 0,
   }

@@ -17,6 +17,8 @@ const nobody: SocketRow = {
   receiveQueue: 0,
   sendQueue: 0,
   rttUs: undefined,
+  sentAgoMs: undefined,
+  receivedAgoMs: undefined,
   inode: 0,
   uid: 0,
 }
