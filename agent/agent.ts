@@ -173,9 +173,7 @@ export async function createAgent(config: Config, log: Log, parts?: AgentParts):
 
 async function readMachine(config: Config, log: Log): Promise<AgentParts> {
   const { root } = config
-  if (config.command === 'show sockets')
-    // measures nothing, but finds and names the network namespaces
-    return { host: await createHost({ root, tracer: true, untraced: mapNames, log }), sources: [] }
+  if (measuresNothing(config)) return nameMachine(config, log)
   const off = config['sources.off']
   const tools = readToolSettings(config)
   const toldByTools = (Object.keys(tools) as ToolSignal[]).map((signal) => sourcesOfTools[signal])
@@ -191,9 +189,21 @@ async function readMachine(config: Config, log: Log): Promise<AgentParts> {
     events: !off.includes('trace-events'),
     log,
   })
-  const pods = root === '/' ? openPodNames(readPodNameSettings(config), host.files, log) : undefined
-  const peers = root === '/' ? openPeerNames(config['identity.peers'], config.apiServer, pods, host.files, log) : undefined
-  return { host, sources: switchOff(createSources(host, config.scripts), off), pods, peers }
+  return { host, sources: switchOff(createSources(host, config.scripts), off), ...openNames(config, host, log) }
+}
+
+const measuresNothing = ({ command }: Config): boolean => command === 'show sockets'
+
+/** Only what finds and names the network namespaces. */
+async function nameMachine(config: Config, log: Log): Promise<AgentParts> {
+  const host = await createHost({ root: config.root, tracer: true, untraced: mapNames, log })
+  return { host, sources: [], ...openNames(config, host, log) }
+}
+
+function openNames(config: Config, { files }: Host, log: Log): Pick<AgentParts, 'pods' | 'peers'> {
+  if (config.root !== '/') return {}
+  const pods = openPodNames(readPodNameSettings(config), files, log)
+  return { pods, peers: openPeerNames(config['identity.peers'], config.apiServer, pods, files, log) }
 }
 
 function readPodNameSettings(config: Config): PodNameSettings {

@@ -73,6 +73,7 @@ interface Setting {
 
 const anywhere = ['environment', 'file'] as const
 const measuring = ['serve', 'sweep', 'check', 'observe', 'record'] as const
+const naming = [...measuring, 'show sockets'] as const
 const podNameSources = ['auto', 'api', 'kubelet', 'logs', 'file', 'off'] as const
 const peerSources = ['off', 'endpointslices', 'pods'] as const
 const ofObserve = { commands: ['observe'], alsoIn: [] } as const
@@ -161,7 +162,7 @@ const settings = {
     default: 'auto',
     value: 'WHERE',
     help: 'where the names of pods come from: api (the API server), kubelet, logs (the names of the folders in /var/log/pods), file, off (pods go by their UID); auto is api in a pod of Kubernetes, else logs where there are any',
-    commands: measuring,
+    commands: naming,
     alsoIn: anywhere,
   },
   'identity.pods-file': {
@@ -169,7 +170,7 @@ const settings = {
     default: '',
     value: 'FILE',
     help: 'YAML file for --identity.pods=file: a list of pods with namespace, name, uid, and if you like workload, workload_type, addresses, host_network; read again when it changes',
-    commands: measuring,
+    commands: naming,
     alsoIn: anywhere,
   },
   'kubernetes.kubelet': {
@@ -185,7 +186,7 @@ const settings = {
     default: 'off',
     value: 'WHERE',
     help: "how pods of other nodes get names: endpointslices (those that Services have), pods (all of the cluster's; more memory), off",
-    commands: measuring,
+    commands: naming,
     alsoIn: anywhere,
   },
   'identity.networks': {
@@ -202,7 +203,7 @@ const settings = {
     default: '',
     value: 'NAME',
     help: 'name of this node in Kubernetes; else the name of the host',
-    commands: measuring,
+    commands: naming,
     alsoIn: anywhere,
   },
   'log.level': {

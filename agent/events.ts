@@ -77,15 +77,26 @@ export function createEvents(identity: EndNames, now = () => performance.now()):
 
 type EndNames = Pick<Identity, 'resolve' | 'endOf' | 'lookForUnknown'>
 
-function nameEnd({ isSubject, address, port }: EventEndReport, of: Subject, names: EndNames, now: () => number): EventEnd {
-  const subject: Subject | undefined = isSubject ? of : address === undefined ? undefined : { address }
-  const row = subject && names.resolve(subject)
-  if (row === undefined && isSubject) names.lookForUnknown(now())
-  const { namespace, pod, workload } = row ? { ...row, workload: row.workload?.name } : ((subject && names.endOf(subject)) ?? {})
+/** What people call it, as far as it is known. */
+export function nameOf(
+  subject: Subject,
+  names: Pick<Identity, 'resolve' | 'endOf'>,
+): Pick<EventEnd, 'namespace' | 'pod' | 'workload'> {
+  const row = names.resolve(subject)
+  const { namespace, pod, workload } = row ? { ...row, workload: row.workload?.name } : (names.endOf(subject) ?? {})
   return {
     ...(namespace !== undefined && { namespace }),
     ...(pod !== undefined && { pod }),
     ...(workload !== undefined && { workload }),
+  }
+}
+
+function nameEnd({ isSubject, address, port }: EventEndReport, of: Subject, names: EndNames, now: () => number): EventEnd {
+  const subject: Subject | undefined = isSubject ? of : address === undefined ? undefined : { address }
+  const row = subject && names.resolve(subject)
+  if (row === undefined && isSubject) names.lookForUnknown(now())
+  return {
+    ...(subject && nameOf(subject, names)),
     ...(address !== undefined && { address }),
     ...(port !== undefined && { port }),
   }

@@ -1,17 +1,16 @@
 import { formatAddress } from '../parsers/address.ts'
 import type { SocketRow } from '../parsers/socket-row.ts'
-import type { EventEnd } from './events.ts'
+import { type EventEnd, nameOf } from './events.ts'
 import type { Host } from './host/host.ts'
 import type { NetworkNamespace } from './host/namespaces.ts'
+import { readTcpSockets } from './host/read-tcp-sockets.ts'
 import { createSocketOwners, type FoundOwners, type SocketOwner } from './host/socket-owners.ts'
-import { readTcpSockets } from './host/tcp-sockets.ts'
 import type { Identity } from './identity/identity.ts'
 import { limits } from './limits.ts'
 import { cleanLabelValue } from './metrics/label-text.ts'
 import { tcpStateByNumber, type tcpStates } from './metrics/labels.ts'
 import { createSocketFilter, type SocketFilters, type UnownedSocket } from './socket-filter.ts'
 import { groupSockets, type SocketGroup, sortSockets } from './socket-groups.ts'
-import type { Subject } from './sources/source.ts'
 
 export type TcpState = (typeof tcpStates)[number]
 
@@ -73,13 +72,8 @@ export interface SocketList {
 }
 
 /** The TCP sockets of every network namespace with a name, and who has them open. */
-export function createSocketList(host: Host, identity: Pick<Identity, 'resolve'>, node: string): SocketList {
+export function createSocketList(host: Host, identity: Pick<Identity, 'resolve' | 'endOf'>, node: string): SocketList {
   const owners = createSocketOwners(host.files)
-
-  function nameOf(subject: Subject): Pick<EventEnd, 'namespace' | 'pod'> {
-    const row = identity.resolve(subject)
-    return row === undefined ? {} : { namespace: row.namespace, pod: row.pod }
-  }
 
   function toSocket(row: SocketRow, state: TcpState, name: EventEnd): UnownedSocket {
     const { localPort, remotePort, receiveQueue, sendQueue, sentAgoMs, receivedAgoMs } = row
@@ -87,7 +81,7 @@ export function createSocketList(host: Host, identity: Pick<Identity, 'resolve'>
     return {
       state,
       local: { ...name, address: addressOf(row, row.localAt), port: localPort },
-      ...(state !== 'listen' && { peer: { ...nameOf({ address }), address, port: remotePort } }),
+      ...(state !== 'listen' && { peer: { ...nameOf({ address }, identity), address, port: remotePort } }),
       receiveQueue,
       ...(sendQueue !== undefined && { sendQueue }),
       ...(sentAgoMs !== undefined && { sentAgoSeconds: sentAgoMs / 1000 }),
@@ -134,7 +128,7 @@ export function createSocketList(host: Host, identity: Pick<Identity, 'resolve'>
       const unreadable: string[] = []
       let notRead = 0
       for (const netns of [host.namespaces.host, ...host.namespaces.list()]) {
-        const name = nameOf({ netns })
+        const name = nameOf({ netns }, identity)
         if (!filter.admitsEnd(name)) continue
         try {
           const inThis = await readSockets(netns, name, filter.admits, limits.socketsRead - found.length, signal)

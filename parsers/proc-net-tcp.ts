@@ -46,10 +46,10 @@ export function createSocketTableReader(
     receiveQueue: 0,
     sendQueue: undefined,
     rttUs: undefined,
-    sentAgoMs: undefined,
-    receivedAgoMs: undefined,
     inode: 0,
     uid: 0,
+    sentAgoMs: undefined,
+    receivedAgoMs: undefined,
   }
   /** The beginning of a line whose end has not come yet; one byte more, for its newline. */
   const begun = new Uint8Array(lineBytesMax + 1)

@@ -78,19 +78,20 @@ export function createSocketReader(onSocket: (socket: SocketRow) => void): (byte
     receiveQueue: 0,
     sendQueue: undefined,
     rttUs: undefined,
-    sentAgoMs: undefined,
-    receivedAgoMs: undefined,
     inode: 0,
     uid: 0,
+    sentAgoMs: undefined,
+    receivedAgoMs: undefined,
   }
 
   function readAttribute(type: number, from: number, to: number): void {
     if (type !== infoAttribute || to - from < infoBytes || socket.state === listen) return
+    if (socket.state !== synSent) {
+      socket.sentAgoMs = readU32(message, from + sentAgoAt)
+      socket.receivedAgoMs = readU32(message, from + receivedAgoAt)
+    }
     const rttUs = readU32(message, from + rttAt)
     if (rttUs > 0) socket.rttUs = rttUs
-    if (socket.state === synSent) return
-    socket.sentAgoMs = readU32(message, from + sentAgoAt)
-    socket.receivedAgoMs = readU32(message, from + receivedAgoAt)
   }
 
   return (bytes, from, to) => {
@@ -107,9 +108,9 @@ export function createSocketReader(onSocket: (socket: SocketRow) => void): (byte
     socket.sendQueue = readU32(bytes, from + 60)
     socket.uid = readU32(bytes, from + 64)
     socket.inode = readU32(bytes, from + 68)
-    socket.rttUs = undefined
     socket.sentAgoMs = undefined
     socket.receivedAgoMs = undefined
+    socket.rttUs = undefined
     eachAttribute(where, bytes, from + messageBytes, to, readAttribute)
     onSocket(socket)
   }

@@ -15,10 +15,10 @@ export interface SocketRow {
   sendQueue: number | undefined
   /** Smoothed round-trip time in microseconds; undefined: not told (procfs, TIME_WAIT, listeners). */
   rttUs: number | undefined
+  inode: number
+  uid: number
   /** Since data was last sent, since the connection began if there was none; undefined: not told, as for rttUs. */
   sentAgoMs: number | undefined
   /** The same of data that came. */
   receivedAgoMs: number | undefined
-  inode: number
-  uid: number
 }

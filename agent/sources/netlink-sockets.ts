@@ -1,10 +1,11 @@
 import { parseProcNetSockstat } from '../../parsers/proc-net-sockstat.ts'
+import { createSocketTableReader } from '../../parsers/proc-net-tcp.ts'
 import { type PortRange, parseNumbers, parsePortRanges } from '../../parsers/proc-sys.ts'
 import type { SocketRow } from '../../parsers/socket-row.ts'
 import { NotFound, Unreadable } from '../host/errors.ts'
 import type { Host } from '../host/host.ts'
 import type { NetworkNamespace } from '../host/namespaces.ts'
-import { readTcpSockets } from '../host/tcp-sockets.ts'
+import { isNetlinkUnavailable } from '../host/netlink.ts'
 import { limits } from '../limits.ts'
 import { type MetricsOf, metricsOf } from '../metrics/catalogue.ts'
 import { tcpStateByNumber, tcpStates } from '../metrics/labels.ts'
@@ -89,6 +90,23 @@ export function createNetlinkSockets(host: Host): Source<Metric> {
     return false
   }
 
+  async function readFromProc(netns: NetworkNamespace, ephemeral: PortRange | undefined, signal: AbortSignal): Promise<Tally> {
+    const tally = createTally()
+    for (const [file, family] of [
+      ['tcp', 4],
+      ['tcp6', 6],
+    ] as const) {
+      const reader = createSocketTableReader(`/proc/net/${file}`, family, (socket) => count(tally, socket, ephemeral))
+      try {
+        await host.files.stream(netns, file, (chunk) => reader.feed(chunk), signal)
+        reader.end()
+      } catch (error) {
+        if (!(error instanceof NotFound && family === 6)) throw error
+      }
+    }
+    return tally
+  }
+
   async function readTally(
     netns: NetworkNamespace,
     isHost: boolean,
@@ -97,12 +115,17 @@ export function createNetlinkSockets(host: Host): Source<Metric> {
   ): Promise<{ tally: Tally; byNetlink: boolean }> {
     if (!isHost && !hasSockets(netns)) return { tally: createTally(), byNetlink: true }
     let tally = createTally()
-    const handlers = {
-      restart: () => void (tally = createTally()),
-      socket: (socket: SocketRow) => count(tally, socket, ephemeral),
+    try {
+      await host.netlink.dumpSockets(
+        netns,
+        { restart: () => void (tally = createTally()), socket: (socket) => count(tally, socket, ephemeral) },
+        signal,
+      )
+      return { tally, byNetlink: true }
+    } catch (error) {
+      if (!isNetlinkUnavailable(error)) throw error
+      return { tally: await readFromProc(netns, ephemeral, signal), byNetlink: false }
     }
-    const way = await readTcpSockets(host, netns, handlers, signal)
-    return { tally, byNetlink: way === 'netlink' }
   }
 
   /** The range connect() draws from, and how many ports of it are free for that. */
