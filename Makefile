@@ -1,6 +1,7 @@
 # make run    install what is missing, build, start the agent on http://127.0.0.1:10477
 # make test   install what the tests need, run every test
 # make test-kernels   run the truth tests on other kernels too: docs/kernels.md
+# make cluster-test   install the chart on a real cluster, with each tier, and cause faults in its pods
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
 
@@ -10,14 +11,15 @@ RUN_PACKAGES := libbpf1:loads_the_tracer_(drops,_resets,_connects) \
 TEST_PACKAGES := iproute2:network_namespaces iptables:causes_drops nftables:causes_drops conntrack:checks_conntrack_metrics \
   procps:sysctl bpftrace:tests_of_live_tools_and_scripts openssl:certificates_of_the_TLS_tests \
   clang-14:rebuilds_the_tracer llvm-14:rebuilds_the_tracer libbpf-dev:rebuilds_the_tracer linux-libc-dev:rebuilds_the_tracer
+CLUSTER_PACKAGES := buildah:builds_the_image debootstrap:its_base
 
 # node-gyp finds Node's headers beside node itself and never downloads them.
 export npm_package_config_node_gyp_nodedir := $(shell node -p 'require("node:path").resolve(process.execPath, "../..")')
 SOURCES := $(shell find agent parsers -name '*.ts' -o -name '*.bt') agent/bpf/netvitals.bpf.o package.json tsconfig.json
 
-.PHONY: help run build test test-kernels lint bench soak clean run-packages test-packages
+.PHONY: help run build test test-kernels cluster-test lint bench soak clean run-packages test-packages cluster-packages
 help:
-	@sed -n '1,3s/^# //p' $(MAKEFILE_LIST)
+	@sed -n '1,4s/^# //p' $(MAKEFILE_LIST)
 
 run: run-packages build
 	@exec dist/agent/main.js serve
@@ -31,6 +33,18 @@ test: run-packages test-packages build .cache/prometheus
 IN_KERNEL ?= ../shared/kernels/in-kernel
 test-kernels: build
 	node test/kernels/run.mjs $(IN_KERNEL) $(VERSIONS) $(if $(FILES),-- $(FILES))
+
+# Some five minutes, and two more the first time. What CLUSTER has to do: test/cluster/run.mjs.
+# make cluster-test FILES=test/cluster/tiers.test.ts is shorter.
+CLUSTER ?= ../shared/cluster/cluster
+HELM ?= .cache/helm
+cluster-test: cluster-packages build $(HELM)
+	node test/cluster/run.mjs $(CLUSTER) $(HELM) $(FILES)
+
+.cache/helm:
+	@mkdir -p .cache
+	@if command -v go >/dev/null; then GOBIN=$(CURDIR)/.cache go install helm.sh/helm/v3/cmd/helm@v3.22.0; \
+	  else echo 'no Go to build helm with; if you have helm: make cluster-test HELM=/usr/local/bin/helm'; fi
 
 lint: node_modules/.package-lock.json
 	npm run lint
@@ -71,6 +85,8 @@ run-packages:
 	$(call install_packages,$(RUN_PACKAGES))
 test-packages:
 	$(call install_packages,$(TEST_PACKAGES))
+cluster-packages:
+	$(call install_packages,$(CLUSTER_PACKAGES))
 
 # Unpacked, not installed: Debian's package would start a server of its own.
 .cache/prometheus:

@@ -1,6 +1,5 @@
 {{- define "netvitals.labels" -}}
-app.kubernetes.io/name: netvitals
-app.kubernetes.io/instance: {{ .Release.Name }}
+{{ include "netvitals.selector" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
@@ -19,18 +18,28 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- .Values.serviceAccount.name | default (ternary (include "netvitals.name" .) "default" .Values.serviceAccount.create) }}
 {{- end }}
 
-{{- /* Each capability and what needs it. */ -}}
+{{- /* The capabilities of the tier and of those above it, each with what it is for. */ -}}
 {{- define "netvitals.capabilities" -}}
-{{- $tiers := list "none" "sockets" "events" "full" }}
-{{- if not (has .Values.tier $tiers) }}{{ fail (printf "tier is %q, but must be one of: none, sockets, events, full" .Values.tier) }}{{ end }}
-{{- if ne .Values.tier "none" }}
-- NET_ADMIN # conntrack statistics by netlink
+{{- $reached := false }}
+{{- range .Files.Get "tiers.yaml" | fromYamlArray }}
+{{- if not $reached }}
+{{- range $capability, $for := .adds }}
+- {{ $capability }} # {{ $for }}
 {{- end }}
-{{- if has .Values.tier (list "events" "full") }}
-- BPF # the tracer: drops, resets, retransmissions, connects; and which process is in which namespace
-- PERFMON # the same
 {{- end }}
-{{- if eq .Values.tier "full" }}
-- SYS_ADMIN # enters named network namespaces
+{{- if eq .name $.Values.tier }}{{ $reached = true }}{{ end }}
+{{- end }}
+{{- end }}
+
+{{- /* The rules of the ClusterRole: what the agent asks the API server or the kubelet for. */ -}}
+{{- define "netvitals.rules" -}}
+{{- if or (eq .Values.identity.pods "api") (eq .Values.identity.peers "pods") }}
+- { apiGroups: [""], resources: [pods], verbs: [list, watch] }
+{{- end }}
+{{- if eq .Values.identity.pods "kubelet" }}
+- { apiGroups: [""], resources: [nodes/pods], verbs: [get] }
+{{- end }}
+{{- if eq .Values.identity.peers "endpointslices" }}
+- { apiGroups: [discovery.k8s.io], resources: [endpointslices], verbs: [list, watch] }
 {{- end }}
 {{- end }}

@@ -1,0 +1,34 @@
+// The tests on a real cluster: run.mjs CLUSTER HELM [FILE…]. CLUSTER is a command: `CLUSTER up` and `CLUSTER down` start and
+// stop a node of Kubernetes on this machine, `CLUSTER load-image FILE` gives it an image, `CLUSTER kubectl …` is kubectl.
+// A cluster that is up already is used and left up.
+import { spawnSync } from 'node:child_process'
+import fs from 'node:fs'
+import path from 'node:path'
+import { buildImage, run } from './image.mjs'
+
+const [cluster, helm, ...files] = process.argv.slice(2)
+const missing = [
+  [!fs.existsSync(cluster), `${cluster}, which starts a cluster: make cluster-test CLUSTER=…`],
+  [!fs.existsSync(helm), `${helm}, which make builds where there is Go`],
+  [process.getuid() !== 0, 'root'],
+].flatMap(([isMissing, what]) => (isMissing ? [what] : []))
+if (missing.length > 0) {
+  console.error(`The cluster tests need:\n${missing.map((what) => `  ${what}`).join('\n')}`)
+  process.exit(1)
+}
+
+// What runs below gets the signal too and ends; then this cleans up and ends.
+for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => {})
+
+const { repository, tag, file } = buildImage()
+const wasUp = spawnSync(cluster, ['kubectl', 'get', '--raw', '/readyz']).status === 0
+try {
+  if (!wasUp) run(cluster, 'up')
+  run(cluster, 'load-image', file)
+  const settings = { CLUSTER: path.resolve(cluster), HELM: path.resolve(helm), IMAGE: repository, IMAGE_TAG: tag }
+  const vitest = ['node_modules/vitest/vitest.mjs', 'run', '--config', 'test/cluster/vitest.config.ts', ...files]
+  const { status } = spawnSync(process.execPath, vitest, { stdio: 'inherit', env: { ...process.env, ...settings } })
+  process.exitCode = status ?? 1
+} finally {
+  if (!wasUp) run(cluster, 'down')
+}
