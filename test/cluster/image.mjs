@@ -15,11 +15,20 @@ const base = `localhost/netvitals-base:node-${process.versions.node}`
 export function run(command, ...parameters) {
   const { status, stdout, stderr, error } = spawnSync(command, parameters, { cwd: root, encoding: 'utf8', maxBuffer: 1 << 28 })
   if (status === 0) return stdout.trim()
-  throw new Error(`${[command, ...parameters].join(' ')}: ${error?.message ?? `status ${status}\n${(stdout + stderr).slice(-4000)}`}`)
+  throw new Error(
+    `${[command, ...parameters].join(' ')}: ${error?.message ?? `status ${status}\n${(stdout + stderr).slice(-4000)}`}`,
+  )
 }
 
 const buildah = (command, ...parameters) =>
-  run('buildah', `--root=${cache}/storage`, '--runroot=/run/netvitals-buildah', '--storage-driver=overlay', command, ...parameters)
+  run(
+    'buildah',
+    `--root=${cache}/storage`,
+    '--runroot=/run/netvitals-buildah',
+    '--storage-driver=overlay',
+    command,
+    ...parameters,
+  )
 
 /** Builds what has changed. The name ends in the image's ID, so that what has changed has another. */
 export function buildImage() {

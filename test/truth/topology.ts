@@ -151,20 +151,11 @@ export async function createTopology(name: string, { router: routed = false } = 
       a,
       b,
       router,
-      async run<Result>(namespace: Namespace, verb: string, args: object = {}) {
-        const process = start(namespace, verb, args)
-        const result = await process.readLine()
-        await process.stop()
-        return result as Result
+      run<Result>(namespace: Namespace, verb: string, args: object = {}) {
+        return runFault<Result>(start(namespace, verb, args))
       },
-      async hold(namespace, verb, args = {}) {
-        const process = start(namespace, verb, args)
-        const { ready } = (await process.readLine()) as { ready: Record<string, number> }
-        return {
-          ready,
-          act: (action, actionArguments = {}) => process.ask({ action, arguments: actionArguments }),
-          stop: () => process.stop(),
-        }
+      hold(namespace, verb, args = {}) {
+        return holdFault(start(namespace, verb, args))
       },
       exec: execIn,
       dispose,
@@ -207,7 +198,25 @@ async function holdByWorker({ name }: Namespace, verb: string, args: object = {}
   }
 }
 
-class FaultProcess {
+/** What the verb of a process of faults.mjs printed. */
+export async function runFault<Result>(process: FaultProcess): Promise<Result> {
+  const result = await process.readLine()
+  await process.stop()
+  return result as Result
+}
+
+/** Waits until the verb of a process of faults.mjs holds what it holds. */
+export async function holdFault(process: FaultProcess): Promise<Holder> {
+  const { ready } = (await process.readLine()) as Pick<Holder, 'ready'>
+  return {
+    ready,
+    act: (action, actionArguments = {}) => process.ask({ action, arguments: actionArguments }),
+    stop: () => process.stop(),
+  }
+}
+
+/** faults.mjs, wherever it runs; what it prints is read as lines of JSON. */
+export class FaultProcess {
   readonly child: ChildProcess
   readonly #lines: AsyncIterator<string>
   readonly #interface: Interface

@@ -1,0 +1,158 @@
+import { execFileSync, spawn } from 'node:child_process'
+import fs from 'node:fs'
+import path from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { FaultProcess, type Holder, holdFault, runFault } from '../truth/topology.ts'
+
+const root = path.resolve(import.meta.dirname, '../..')
+const { CLUSTER = '', HELM = '', IMAGE = '', IMAGE_TAG = '' } = process.env
+if (CLUSTER === '') throw new Error('there is no cluster: make cluster-test')
+
+/** Where the agent is installed, and the release's name. */
+export const agentNamespace = 'netvitals'
+const faultsFile = '/opt/netvitals/test/truth/faults.mjs'
+
+/** Throws with what it printed if it fails. */
+export function kubectl(...parameters: readonly string[]): string {
+  return execFileSync(CLUSTER, ['kubectl', ...parameters], { encoding: 'utf8', stdio: 'pipe', maxBuffer: 1 << 26 })
+}
+
+function apply(...resources: readonly object[]): void {
+  const list = JSON.stringify({ apiVersion: 'v1', kind: 'List', items: resources })
+  execFileSync(CLUSTER, ['kubectl', 'apply', '-f', '-'], { input: list, stdio: 'pipe' })
+}
+
+export function remove(...what: readonly string[]): void {
+  kubectl('delete', '--ignore-not-found', '--wait', '--timeout=60s', ...what)
+}
+
+/** Installs the chart, or changes its values, and waits until the agent of these values answers. */
+export async function installAgent(values: Readonly<Record<string, string>>): Promise<void> {
+  const set = Object.entries({ 'image.repository': IMAGE, 'image.tag': IMAGE_TAG, ...values }).map(
+    ([name, value]) => `--set-string=${name}=${value}`,
+  )
+  const kubeconfig = kubectl('config', 'view', '--raw', '--flatten')
+  const file = path.join(root, '.cache/cluster/kubeconfig')
+  fs.writeFileSync(file, kubeconfig, { mode: 0o600 })
+  const install = ['upgrade', '--install', agentNamespace, 'helm/netvitals', '--namespace', agentNamespace, '--create-namespace']
+  execFileSync(HELM, [...install, '--reset-values', ...set], {
+    cwd: root,
+    stdio: 'pipe',
+    env: { ...process.env, KUBECONFIG: file },
+  })
+  kubectl('-n', agentNamespace, 'rollout', 'status', 'daemonset/netvitals', '--timeout=90s')
+}
+
+export function removeAgent(): void {
+  remove('namespace', agentNamespace)
+  remove('clusterrole,clusterrolebinding', '-l', 'app.kubernetes.io/name=netvitals')
+}
+
+/** What the agent of the node answers. */
+export async function ask(url: string): Promise<string> {
+  const address = kubectl('get', 'nodes', '-o', 'jsonpath={.items[0].status.addresses[?(@.type=="InternalIP")].address}')
+  const answer = await fetch(`http://${address}:10477${url}`)
+  if (!answer.ok) throw new Error(`${url}: ${answer.status} ${await answer.text()}`)
+  return answer.text()
+}
+
+/** A line of /metrics; histograms and summaries have one for each of their parts. */
+export interface Line {
+  /** Without `netvitals_`. */
+  readonly metric: string
+  readonly namespace: string | undefined
+  readonly pod: string | undefined
+  /** The others, as they are written. */
+  readonly labels: string
+  readonly value: number
+}
+
+export async function readMetrics(): Promise<readonly Line[]> {
+  const text = await ask('/metrics')
+  return [...text.matchAll(/^netvitals_(\w+?)(?:\{(.*)\})? (\S+)$/gm)].map(([, metric = '', all = '', value]) => {
+    const [, namespace, pod, labels = all] = /^namespace="([^"]*)",pod="([^"]*)",?(.*)$/.exec(all) ?? []
+    return { metric, namespace, pod, labels, value: Number(value) }
+  })
+}
+
+export interface Pod {
+  readonly namespace: string
+  readonly name: string
+  readonly ip: string
+  /** Does a verb of faults.mjs inside, by `kubectl exec`, and returns what it printed. */
+  run<Result = Record<string, unknown>>(verb: string, args?: object): Promise<Result>
+  /** Starts a verb that holds something inside and waits until it does. */
+  hold(verb: string, args?: object): Promise<Holder>
+}
+
+type Kind = 'Pod' | 'Deployment' | 'StatefulSet' | 'DaemonSet' | 'Job' | 'CronJob'
+
+/** An empty namespace that pods with faults.mjs can be made in. */
+export function createNamespace(namespace: string): void {
+  remove('namespace', namespace)
+  const faults = fs.readFileSync(path.join(root, 'test/truth/faults.mjs'), 'utf8')
+  apply(
+    { apiVersion: 'v1', kind: 'Namespace', metadata: { name: namespace } },
+    { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'faults', namespace }, data: { 'faults.mjs': faults } },
+  )
+}
+
+/** Makes a workload of one pod, without waiting for it. The pod has the label `app` with the workload's name. */
+export function createWorkload(namespace: string, kind: Kind, name: string, spec: object = {}): void {
+  const metadata = { name, namespace, labels: { app: name } }
+  const podSpec = {
+    terminationGracePeriodSeconds: 0,
+    enableServiceLinks: false,
+    automountServiceAccountToken: false,
+    containers: [
+      {
+        name: 'faults',
+        image: `${IMAGE}:${IMAGE_TAG}`,
+        command: ['sleep', 'infinity'],
+        volumeMounts: [{ name: 'faults', mountPath: faultsFile, subPath: 'faults.mjs' }],
+      },
+    ],
+    volumes: [{ name: 'faults', configMap: { name: 'faults' } }],
+    ...spec,
+  }
+  const template = { metadata: { labels: { app: name } }, spec: podSpec }
+  const selector = { matchLabels: { app: name } }
+  const job = { template: { ...template, spec: { ...podSpec, restartPolicy: 'Never' } } }
+  const specs: Readonly<Record<Kind, object>> = {
+    Pod: podSpec,
+    Deployment: { selector, template },
+    StatefulSet: { selector, template, serviceName: name },
+    DaemonSet: { selector, template },
+    Job: job,
+    CronJob: { schedule: '* * * * *', jobTemplate: { spec: job } },
+  }
+  const apiVersion = kind === 'Pod' ? 'v1' : kind.endsWith('Job') ? 'batch/v1' : 'apps/v1'
+  apply({ apiVersion, kind, metadata, spec: specs[kind] })
+}
+
+/** Waits until the workload's pod has the named field, such as `.status.podIP`, and returns it with the pod's name. */
+export async function podField(namespace: string, app: string, field: string): Promise<readonly [name: string, value: string]> {
+  const jsonpath = `jsonpath={range .items[*]}{.metadata.name} {${field}}{"\\n"}{end}`
+  for (const endsMs = Date.now() + 60_000; Date.now() < endsMs; await sleep(50)) {
+    const [name, value] = kubectl('-n', namespace, 'get', 'pods', '-l', `app=${app}`, '-o', jsonpath).split('\n')[0]!.split(' ')
+    if (name !== undefined && value) return [name, value]
+  }
+  throw new Error(`no pod of ${namespace}/${app} had ${field} after a minute`)
+}
+
+/** Waits until the workload's pod runs. */
+export async function runningPod(namespace: string, app: string): Promise<Pod> {
+  const [name, ip] = await podField(namespace, app, '.status.podIP')
+  kubectl('-n', namespace, 'wait', '--for=condition=Ready', `pod/${name}`, '--timeout=60s')
+  const start = (verb: string, args: object): FaultProcess => {
+    const command = ['kubectl', '-n', namespace, 'exec', '-i', name, '--', 'node', faultsFile, verb, JSON.stringify(args)]
+    return new FaultProcess(spawn(CLUSTER, command, { stdio: ['pipe', 'pipe', 'pipe'] }), `${verb} in ${namespace}/${name}`)
+  }
+  return {
+    namespace,
+    name,
+    ip,
+    run: (verb, args = {}) => runFault(start(verb, args)),
+    hold: (verb, args = {}) => holdFault(start(verb, args)),
+  }
+}

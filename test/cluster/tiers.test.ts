@@ -1,0 +1,176 @@
+import fs from 'node:fs'
+import path from 'node:path'
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
+import { parse } from 'yaml'
+import type { CheckReport } from '../../agent/check.ts'
+import {
+  agentNamespace,
+  ask,
+  createNamespace,
+  createWorkload,
+  installAgent,
+  kubectl,
+  type Pod,
+  readMetrics,
+  remove,
+  removeAgent,
+  runningPod,
+} from './cluster.ts'
+
+const tiersFile = path.resolve(import.meta.dirname, '../../helm/netvitals/tiers.yaml')
+const tiers: { name: string; adds: Record<string, string> }[] = parse(fs.readFileSync(tiersFile, 'utf8'))
+const namespace = 'nvh-tiers'
+
+/** As linux/capability.h numbers them. */
+const bitOf: Readonly<Record<string, bigint>> = {
+  DAC_READ_SEARCH: 2n,
+  NET_ADMIN: 12n,
+  NET_RAW: 13n,
+  SYS_PTRACE: 19n,
+  SYS_ADMIN: 21n,
+  PERFMON: 38n,
+  BPF: 39n,
+}
+
+const traced = ['trace-drops', 'trace-resets', 'trace-retransmits', 'trace-connects', 'trace-icmp', 'trace-events']
+const absentWithoutTracer: Readonly<Record<string, readonly string[]>> = { basic: traced, sockets: traced }
+
+/** Which metrics of a pod a tier has that those before it have not, of a pod that was refused, dropped, and connected. */
+const gains: Readonly<Record<string, readonly string[]>> = {
+  sockets: [],
+  events: [
+    'dropped_bytes_total',
+    'dropped_packets_total',
+    'tcp_connect_duration_seconds',
+    'tcp_connects_total',
+    'tcp_received_resets_total',
+    'tcp_rtt_seconds',
+    'tcp_sent_resets_by_reason_total',
+  ],
+  capture: [],
+  full: [
+    'tcp_ephemeral_ports',
+    'tcp_ephemeral_ports_in_use',
+    'tcp_listen_queue_fullest_ratio',
+    'tcp_listen_queue_limit',
+    'tcp_rtt_max_seconds',
+  ],
+}
+
+/** What a tier and those before it promise beyond the basic one. */
+const promised = (index: number): string[] => tiers.slice(1, index + 1).flatMap(({ name }) => gains[name] ?? [])
+
+describe('tiers', () => {
+  let server: Pod
+  let client: Pod
+  const given = new Map<string, ReadonlySet<string>>()
+  const table: string[] = []
+
+  beforeAll(async () => {
+    createNamespace(namespace)
+    for (const name of ['server', 'client']) createWorkload(namespace, 'Pod', name)
+    server = await runningPod(namespace, 'server')
+    client = await runningPod(namespace, 'client')
+  })
+  afterAll(() => {
+    console.log(['tier      sources  metrics  of pods  absent', ...table].join('\n'))
+    remove('namespace', namespace)
+    removeAgent()
+  })
+
+  /** One connection is closed, one lives; one is refused; a datagram finds nobody. */
+  async function cause(port: number): Promise<() => Promise<void>> {
+    const listener = await server.hold('tcp-listen', { address: server.ip, port })
+    const connect = { address: server.ip, port, count: 1 }
+    const [closed, alive] = [await client.hold('tcp-connect', connect), await client.hold('tcp-connect', connect)]
+    await listener.act('accept', { count: 2 })
+    await closed.act('close')
+    await closed.stop()
+    await listener.act('shutdown')
+    await (await client.hold('tcp-connect', { ...connect, port: 5999 })).stop()
+    await client.run('udp-send', { address: server.ip, port: 5999, count: 1 })
+    return async () => {
+      await alive.stop()
+      await listener.stop()
+    }
+  }
+
+  async function readGiven(): Promise<ReadonlySet<string>> {
+    const lines = await readMetrics()
+    const ours = lines.filter((line) => line.namespace === namespace && line.metric !== 'pod_info')
+    return new Set(ours.map(({ metric }) => metric.replace(/_seconds_(bucket|sum|count)$/, '_seconds')))
+  }
+
+  describe.each(tiers.map(({ name }, index) => ({ tier: name, index })))('$tier', ({ tier, index }) => {
+    let report: CheckReport
+    beforeAll(async () => {
+      await installAgent({ tier })
+      const letGo = await cause(5001 + index)
+      // The tests say what is missing.
+      const isGiven = async (): Promise<void> => expect([...(await readGiven())]).toEqual(expect.arrayContaining(promised(index)))
+      await vi.waitFor(isGiven, { timeout: 5000, interval: 500 }).catch(() => undefined)
+      given.set(tier, await readGiven())
+      report = JSON.parse(await ask('/api/v1/check'))
+      await letGo()
+      const lines = new Set((await readMetrics()).map(({ metric }) => metric.replace(/_seconds_(bucket|sum|count)$/, '_seconds')))
+      const absent = report.sources.filter(({ outcome }) => outcome !== 'ok').map(({ name }) => name)
+      table.push(
+        `${tier.padEnd(8)} ${String(report.sources.length - absent.length).padStart(8)} ${String(lines.size).padStart(8)} ${String(given.get(tier)?.size).padStart(8)}  ${absent.join(' ') || '–'}`,
+      )
+    })
+
+    it('the agent is uid 0 with these capabilities and no others, and can get no more', () => {
+      const exec = ['-n', agentNamespace, 'exec', 'daemonset/netvitals', '--', 'cat', '/proc/self/status']
+      const status = kubectl(...exec)
+      const expected = tiers.slice(0, index + 1).flatMap(({ adds }) => Object.keys(adds).map((name) => 1n << bitOf[name]!))
+      const mask = expected
+        .reduce((all, one) => all | one, 0n)
+        .toString(16)
+        .padStart(16, '0')
+      expect(status).toMatch(/^Uid:\s+0\s+0\s+0\s+0$/m)
+      for (const set of ['CapEff', 'CapPrm', 'CapBnd']) expect(status).toContain(`${set}:\t${mask}`)
+      expect(status).toMatch(/^NoNewPrivs:\t1$/m)
+      expect(status).toMatch(/^Seccomp:\t2$/m)
+    })
+
+    it('every source is there but those it promises not', () => {
+      const absent = report.sources.filter(({ outcome }) => outcome !== 'ok')
+      expect(absent.map(({ name }) => name)).toEqual(absentWithoutTracer[tier] ?? [])
+      for (const { reason } of absent) expect(reason).toContain('needs CAP_BPF and CAP_PERFMON')
+      expect(report.sources.flatMap(({ metrics }) => metrics.filter(({ outcome }) => outcome === 'failed'))).toEqual([])
+    })
+
+    it('no pod is skipped', () => {
+      expect(report.sources.flatMap(({ skipped }) => skipped).filter(({ subject }) => subject.includes('nvh-'))).toEqual([])
+    })
+
+    it.runIf(index > 0)('gains of each pod just what it promises', () => {
+      const before = given.get(tiers[index - 1]!.name)!
+      expect([...given.get(tier)!].filter((name) => !before.has(name)).sort()).toEqual(gains[tier])
+      expect([...before].filter((name) => !given.get(tier)!.has(name))).toEqual([])
+    })
+  })
+
+  it('the service account may list and watch pods and slices of Services, and nothing else', async () => {
+    await installAgent({ tier: 'basic' })
+    const rightsOf = (name: string): string[] => {
+      const who = [
+        '--as',
+        `system:serviceaccount:${agentNamespace}:${name}`,
+        '--as-group=system:authenticated',
+        '--as-group=system:serviceaccounts',
+      ]
+      const rows = kubectl('auth', 'can-i', '--list', '-n', 'kube-system', ...who)
+        .trim()
+        .split('\n')
+      return rows.map((row) => row.replaceAll(/ +/g, ' ')).sort()
+    }
+    const others = rightsOf('default')
+    expect(rightsOf('netvitals').filter((row) => !others.includes(row))).toEqual([
+      'endpointslices.discovery.k8s.io [] [] [list watch]',
+      'pods [] [] [list watch]',
+    ])
+    await installAgent({ tier: 'basic', 'identity.pods': 'off', 'identity.peers': 'off' })
+    expect(rightsOf('netvitals')).toEqual(others)
+  })
+})
