@@ -2,7 +2,7 @@ import { afterEach, beforeEach, expect, it } from 'vitest'
 import type { MetricName } from '../../agent/metrics/catalogue.ts'
 import { startWiring, type Wiring } from '../wiring.ts'
 import { createNode, type Node, recordOf } from './pods.ts'
-import { createTopology, requireRoot, type Topology } from './topology.ts'
+import { createTopology, requireRoot, slowness, type Topology } from './topology.ts'
 
 const cart = { uid: '11111111-1111-4111-8111-111111111111', namespace: 'shop', name: 'cart-0' }
 const web = { uid: '22222222-2222-4222-8222-222222222222', namespace: 'shop', name: 'web-6d4cf56db6-x7k2p' }
@@ -101,5 +101,26 @@ requireRoot('pods', () => {
     await wiring.sweep()
     expect(ofPod(connects, cart.name, refused)).toBe(4)
     expect(wiring.series('netvitals_tcp_active_opens_total', { namespace: 'shop' })).toHaveLength(1)
+  })
+
+  it('a hostile pod is harmless: the longest names, 10,000 sockets, many network namespaces of its own', async () => {
+    const { a, b } = topology
+    const hostile = { uid: cart.uid, namespace: 'n'.repeat(63), name: 'p'.repeat(253) }
+    const pod = await node.run(a, hostile)
+    await node.run(b, web)
+    for (let made = 0; made < 30; made++) await pod.nest()
+    const sockets = 10_000 / slowness
+    topology.exec(b, 'sysctl', '-qw', `net.core.somaxconn=${sockets}`)
+    const server = await topology.hold(b, 'tcp-listen', { address: b.ipv4, port: 5001, backlog: sockets })
+    const client = await topology.hold(a, 'tcp-connect', { address: b.ipv4, port: 5001, count: sockets })
+    await wiring.sweep()
+    const established = { state: 'established' }
+    const ofHostile = { namespace: hostile.namespace, pod: hostile.name }
+    expect(wiring.value('netvitals_tcp_sockets', { ...ofHostile, ...established })).toBe(sockets)
+    expect(ofPod('netvitals_tcp_sockets', web.name, established)).toBe(sockets)
+    const families = await wiring.self.families()
+    expect(families.find(({ name }) => name === 'netvitals_subjects_nested')?.series[0]?.value).toBe(30)
+    await client.stop()
+    await server.stop()
   })
 })
