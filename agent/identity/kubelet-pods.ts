@@ -19,7 +19,6 @@ export interface KubeletOptions {
   readonly caFile: string
   /** False: whoever answers is trusted, and given the token. */
   readonly verify: boolean
-  readonly nodeName: string
   readonly read: Files['read']
   readonly log: Log
 }
@@ -42,9 +41,9 @@ const question: Question = {
 
 /** Asks the kubelet of this node for its pods: no API server is needed, and static pods are among them. */
 export function pollKubelet(options: KubeletOptions, bounds: Bounds = limits): PodDirectory {
-  const { caFile, verify, nodeName, log } = options
+  const { host, caFile, verify, log } = options
   const api = createApi(question, { ...options, caFile: verify ? caFile : undefined }, bounds)
-  const store = createRecordStore({ read: readPodOf(nodeName), weightMax: bounds.kubernetesPods })
+  const store = createRecordStore({ read: readPodOf(undefined), weightMax: bounds.kubernetesPods })
   const slow = new ApiError(`the kubelet took longer than ${bounds.kubernetesListMs} ms for its pods; is the node overloaded?`)
 
   async function list(signal: AbortSignal): Promise<void> {
@@ -71,6 +70,6 @@ export function pollKubelet(options: KubeletOptions, bounds: Bounds = limits): P
     describe: api.describeFault,
     close: api.close,
     log,
-    fields: { node: nodeName },
+    fields: { kubelet: host },
   })
 }

@@ -109,11 +109,16 @@ export function readPod(object: unknown): PodReading | undefined {
   return { pod, nodeName, invalidFields }
 }
 
-/** For a store of one node's pods. */
-export function readPodOf(nodeName: string): (object: unknown) => Reading<PodRecord> | undefined {
+/** For a store of the pods of one node, or of all. */
+export function readPodOf(nodeName: string | undefined): (object: unknown) => Reading<PodRecord> | undefined {
   return (object) => {
     const reading = readPod(object)
-    return reading && { record: reading.nodeName === nodeName ? reading.pod : undefined, invalidFields: reading.invalidFields }
+    return (
+      reading && {
+        record: nodeName === undefined || reading.nodeName === nodeName ? reading.pod : undefined,
+        invalidFields: reading.invalidFields,
+      }
+    )
   }
 }
 

@@ -41,7 +41,7 @@ export function openPodNames(settings: PodNameSettings, files: NameFiles, log: L
     case 'kubelet': {
       const { host = '127.0.0.1', port } = kubelet
       // At a loopback address nobody but the node itself answers, and its certificate is not for that name.
-      return pollKubelet({ host, port, tokenFile, caFile, verify: !isLoopback(host), nodeName, read, log })
+      return pollKubelet({ host, port, tokenFile, caFile, verify: !isLoopback(host), read, log })
     }
     case 'logs':
       return pollPodLogs({ folder: logsFolder, list, log })
