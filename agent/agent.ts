@@ -212,7 +212,7 @@ function readPodNameSettings(config: Config): PodNameSettings {
     file: config['identity.pods-file'],
     node: config['kubernetes.node'] || os.hostname().toLowerCase(),
     apiServer: config.apiServer,
-    kubelet: config['kubernetes.kubelet'],
+    kubelet: { ...config['kubernetes.kubelet'], verify: config['kubernetes.kubelet-verify'] === 'on' },
   }
 }
 

@@ -17,7 +17,7 @@ export interface PodNameSettings {
   readonly node: string
   /** Undefined: not in a pod. */
   readonly apiServer: { readonly host: string; readonly port: number } | undefined
-  readonly kubelet: { readonly host: string | undefined; readonly port: number }
+  readonly kubelet: { readonly host: string | undefined; readonly port: number; readonly verify: boolean }
 }
 
 /** Kubernetes puts the token and the CA of the pod's service account there. */
@@ -40,8 +40,7 @@ export function openPodNames(settings: PodNameSettings, files: NameFiles, log: L
     }
     case 'kubelet': {
       const { host = '127.0.0.1', port } = kubelet
-      // At a loopback address nobody but the node itself answers, and its certificate is not for that name.
-      return pollKubelet({ host, port, tokenFile, caFile, verify: !isLoopback(host), read, log })
+      return pollKubelet({ host, port, tokenFile, caFile, verify: kubelet.verify, read, log })
     }
     case 'logs':
       return pollPodLogs({ folder: logsFolder, list, log })
@@ -84,8 +83,6 @@ function works(attempt: () => unknown): boolean {
     return false
   }
 }
-
-const isLoopback = (host: string): boolean => host === 'localhost' || host === '::1' || host.startsWith('127.')
 
 /** Resolves when there are names, or the reason why there are none, or it has taken too long. */
 export async function untilListed(names: Pick<PodDirectory | Peers, 'status'>, signal: AbortSignal): Promise<void> {
