@@ -252,7 +252,7 @@ export const limits = {
   /** The agent begins without names that have not come by then. */
   firstNamesMs: 3000,
   /** What changes together is looked at together. */
-  namesSettleMs: 100,
+  namesSettleMs: 500,
   /** A longer line is left out. */
   toolLineBytes: 4096,
   /** Kept of a tool's standard error. */
