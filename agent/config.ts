@@ -44,6 +44,7 @@ export const commands = {
   record: 'write what is counted, sweep by sweep, and single events, for replay',
   replay: 'print the metrics that recordings of trace tools would have made',
   'show sockets': 'which TCP sockets there are, whose they are, and what they wait for',
+  'show edges': 'which workloads talk to which, how much, and what fails, of the last five minutes',
 } as const
 export type Command = keyof typeof commands
 const everyCommand = Object.keys(commands) as Command[]
@@ -126,7 +127,7 @@ const settings = {
     default: '/run/netvitals/agent.sock',
     value: 'FILE',
     help: 'Unix socket through which commands on this machine ask the agent; empty for none',
-    commands: ['serve', 'check', 'observe', 'show sockets'],
+    commands: ['serve', 'check', 'observe', 'show sockets', 'show edges'],
     alsoIn: anywhere,
   },
   'web.new-series-zero-seconds': {
@@ -225,6 +226,7 @@ const settings = {
       record: 'error',
       replay: 'silent',
       'show sockets': 'silent',
+      'show edges': 'silent',
     },
     value: 'LEVEL',
     help: `what to log on standard error: ${logLevels.join(', ')}`,
@@ -349,6 +351,7 @@ const settings = {
     value: 'NAMESPACES',
     help: 'Kubernetes namespace of either end; @netns for all named network namespaces',
     ...asFilter,
+    commands: ['observe', 'show edges'],
     short: 'n',
   },
   ip: {
@@ -405,8 +408,26 @@ const settings = {
     schema: top,
     default: 'auto',
     value: 'NUMBER',
-    help: `so many lines, or all, which is at most ${limits.socketsShown}; auto is 20, in json all`,
-    ...ofSockets,
+    help: `so many lines, or all, which is at most ${limits.socketsShown} sockets; auto is 20, in json all`,
+    commands: ['show sockets', 'show edges'],
+    alsoIn: [],
+  },
+  'edges.output': {
+    schema: z.enum(['table', 'json'], expected('table or json')),
+    default: 'table',
+    value: 'FORMAT',
+    help: "table, or json (docs/show.md) as Grafana's node graph takes it",
+    commands: ['show edges'],
+    alsoIn: [],
+    flag: 'output',
+    short: 'o',
+  },
+  workload: {
+    schema: pods,
+    value: 'WORKLOADS',
+    help: 'either end: WORKLOAD or NAMESPACE/WORKLOAD, NAMESPACE/ for all of it, host for the host itself, external for what is elsewhere; * stands for any characters',
+    ...asFilter,
+    commands: ['show edges'],
   },
   'sockets.pod': {
     schema: pods,

@@ -78,6 +78,11 @@ const rules: { files: RegExp; may: RegExp; sentence: string }[] = [
     sentence: 'the stream of events imports identity and source types, labels and limits',
   },
   {
+    files: /^agent\/edge-graph\.ts$/,
+    may: /^agent\/(history|metrics\/(label-text|snapshot))\.ts$/,
+    sentence: 'the graph of edges imports snapshots and the history',
+  },
+  {
     files: /^agent\/(filter|socket-filter|socket-groups|socket-list)\.ts$/,
     may: /^(node:net$|parsers\/|agent\/(host|identity)\/|agent\/(filter|socket-filter|socket-groups|socket-list|events|config|config-values|limits)\.ts|agent\/metrics\/(labels|label-text)\.ts|agent\/sources\/source\.ts)/,
     sentence: 'the list of sockets imports parsers, host, identity, the values of filters, labels and limits',
@@ -89,8 +94,8 @@ const rules: { files: RegExp; may: RegExp; sentence: string }[] = [
   },
   {
     files: /^agent\/http\//,
-    may: /^(node:|fastify$|bcryptjs$|yaml$|zod\/v3$|agent\/http\/|agent\/metrics\/|agent\/(sweep|history|events|socket-list|limits|config|config-file|config-values|log|check)\.ts)/,
-    sentence: 'http/ imports sweep, history, events, the list of sockets, render, self, limits, config, log',
+    may: /^(node:|fastify$|bcryptjs$|yaml$|zod\/v3$|agent\/http\/|agent\/metrics\/|agent\/(sweep|history|events|edge-graph|socket-list|limits|config|config-file|config-values|log|check)\.ts)/,
+    sentence: 'http/ imports sweep, history, events, edges, the list of sockets, render, self, limits, config, log',
   },
   {
     files: /^agent\/prove\//,

@@ -7,6 +7,7 @@ import { prove } from './prove.ts'
 import { record } from './record.ts'
 import { replay } from './replay.ts'
 import { serve } from './serve.ts'
+import { showEdges } from './show-edges.ts'
 import { showSockets } from './show-sockets.ts'
 import { sweep } from './sweep.ts'
 import { createTerminal, type Terminal } from './terminal.ts'
@@ -20,6 +21,7 @@ const commands: Readonly<Record<Command, (config: Config, terminal: Terminal) =>
   record,
   replay,
   'show sockets': showSockets,
+  'show edges': showEdges,
 }
 
 /** Returns the exit status: 0, or 1 if it did not go well, or 2 if it was not asked well. */

@@ -6,6 +6,7 @@ import { type FastifyInstance, type FastifyReply, type FastifyRequest, fastify }
 import type { CheckReport, Node } from '../check.ts'
 import { type GivenFilter, readFilters } from '../config.ts'
 import { ConfigError } from '../config-file.ts'
+import { createEdgeGraph, readEdges } from '../edge-graph.ts'
 import type { Events } from '../events.ts'
 import type { History } from '../history.ts'
 import { limits } from '../limits.ts'
@@ -57,6 +58,7 @@ const serverOptions: http.ServerOptions = {
 }
 
 const gzip = promisify(zlib.gzip)
+const otherVersion = 'this agent is of another version; use the netvitals of the same one'
 /** No route takes or gives what a JSON schema would describe: fastify's compilers for them, 5 MB, are not loaded. */
 const noCompiler = (): never => {
   throw new Error('no route has a schema')
@@ -158,17 +160,21 @@ export function createRoutes(parts: HttpParts, createServer: CreateServer, guard
   })
 
   app.get('/api/v1/check', async (request, reply) => {
-    if (!isSchemaKnown(request.headers[schemaHeader]))
-      return sendText(reply, 400, 'this agent is of another version; use the netvitals of the same one')
+    if (!isSchemaKnown(request.headers[schemaHeader])) return sendText(reply, 400, otherVersion)
     return parts.report(await sweep.take())
+  })
+
+  /** Workloads only, no addresses: to everybody who may see /metrics. */
+  app.get('/api/v1/edges', async (request, reply) => {
+    if (!isSchemaKnown(request.headers[schemaHeader])) return sendText(reply, 400, otherVersion)
+    return createEdgeGraph(readEdges(await sweep.take(), history), parts.node.name)
   })
 
   /** Addresses and ports of every peer are for who owns the node: only its local socket gives them. */
   if (guard === undefined) app.get('/api/v1/events', (request, reply) => answerEvents(request, reply))
 
   function answerEvents(request: FastifyRequest, reply: FastifyReply): FastifyReply {
-    if (!isSchemaKnown(request.headers[schemaHeader]))
-      return sendText(reply, 400, 'this agent is of another version; use the netvitals of the same one')
+    if (!isSchemaKnown(request.headers[schemaHeader])) return sendText(reply, 400, otherVersion)
     const wanted = readEventRequest(request.query as Query)
     if (wanted === undefined) return sendText(reply, 400, 'last takes a number, follow 0 or 1')
     reply.type('application/x-ndjson')
@@ -183,8 +189,7 @@ export function createRoutes(parts: HttpParts, createServer: CreateServer, guard
   if (guard === undefined) app.get('/api/v1/sockets', (request, reply) => answerSockets(request, reply))
 
   async function answerSockets(request: FastifyRequest, reply: FastifyReply): Promise<FastifyReply> {
-    if (!isSchemaKnown(request.headers[schemaHeader]))
-      return sendText(reply, 400, 'this agent is of another version; use the netvitals of the same one')
+    if (!isSchemaKnown(request.headers[schemaHeader])) return sendText(reply, 400, otherVersion)
     const question = readSocketQuestion(request.query as Query)
     if (typeof question === 'string') return sendText(reply, 400, question)
     if (socketQuestions >= limits.socketQuestions)

@@ -34,7 +34,7 @@ const filtersOfObserve = [
   ...['type', 'pod', 'from-pod', 'to-pod', 'namespace', 'ip', 'from-ip', 'to-ip', 'port', 'protocol'],
   ...['reason', 'category', 'kind', 'outcome'],
 ]
-const filters = [...filtersOfObserve, 'sockets.pod', 'sockets.namespace', 'state', 'process', 'peer']
+const filters = [...filtersOfObserve, 'sockets.pod', 'sockets.namespace', 'state', 'process', 'peer', 'workload']
 
 describe('defaults', () => {
   it('serve on this machine only', () => {
@@ -75,6 +75,7 @@ describe('defaults', () => {
       last: 'auto',
       since: Number.NEGATIVE_INFINITY,
       'sockets.output': 'table',
+      'edges.output': 'table',
       each: false,
       top: 'auto',
       filters: [],
@@ -178,9 +179,9 @@ describe('commands', () => {
   })
 
   it.each<[string[], string]>([
-    [['swep'], '"swep" is no command; there are serve, sweep, check, prove, observe, record, replay, show sockets'],
-    [['show'], '"show" is no command; there are show sockets'],
-    [['show', 'pods', 'x'], '"show pods" is no command; there are show sockets'],
+    [['swep'], '"swep" is no command; there are serve, sweep, check, prove, observe, record, replay, show sockets, show edges'],
+    [['show'], '"show" is no command; there are show sockets, show edges'],
+    [['show', 'pods', 'x'], '"show pods" is no command; there are show sockets, show edges'],
     [['show', 'sockets', 'x'], '"x" is one argument too many; see netvitals show sockets --help'],
     [['check', 'now'], '"now" is one argument too many; see netvitals check --help'],
     [['--root', '/saved'], '--root is a flag of sweep, check, not of serve; see netvitals --help'],
@@ -280,7 +281,9 @@ describe('the flags of observe', () => {
     expect(complaint(['check', '--pod', 'x'])).toBe(
       '--pod is a flag of observe, show sockets, not of check; see netvitals check --help',
     )
-    expect(complaint(['-o', 'json'])).toMatch(/^-o is a flag of .*\bobserve, show sockets, not of serve; see netvitals --help$/)
+    expect(complaint(['-o', 'json'])).toMatch(
+      /^-o is a flag of .*\bobserve, show sockets, show edges, not of serve; see netvitals --help$/,
+    )
     expect(complaint(['serve', '--not', '--pod', 'x'])).toContain('--pod is a flag of observe')
     expect(complaint([], { NETVITALS_POD: 'x' })).toContain('NETVITALS_POD is no variable')
   })

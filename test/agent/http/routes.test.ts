@@ -4,6 +4,7 @@ import zlib from 'node:zlib'
 import { afterEach, describe, expect, it } from 'vitest'
 import { createRoutes, type Guard, type HttpParts } from '../../../agent/http/routes.ts'
 import { limits } from '../../../agent/limits.ts'
+import type { MetricDefinition } from '../../../agent/metrics/catalogue.ts'
 import type { SocketAnswer, SocketList, SocketQuestion } from '../../../agent/socket-list.ts'
 import { createFakeParts, noSockets, series, snapshotOf } from './fake-parts.ts'
 
@@ -46,6 +47,14 @@ function get(
     request.end()
   })
 }
+
+const guardOf = (more: Partial<Guard>): Guard => ({
+  judge: () => Promise.resolve('allowed'),
+  challenges: () => ['Basic realm="netvitals"', 'Bearer realm="netvitals"'],
+  admits: () => true,
+  headers: () => ({}),
+  ...more,
+})
 
 describe('GET /metrics', () => {
   it('gives the sweep and the agent itself as text 0.0.4', async () => {
@@ -292,14 +301,6 @@ describe('GET /api/v1/check', () => {
 })
 
 describe('a guard', () => {
-  const guardOf = (more: Partial<Guard>): Guard => ({
-    judge: () => Promise.resolve('allowed'),
-    challenges: () => ['Basic realm="netvitals"', 'Bearer realm="netvitals"'],
-    admits: () => true,
-    headers: () => ({}),
-    ...more,
-  })
-
   it('stands before everything but health', async () => {
     const { app } = appOf(createFakeParts(), guardOf({ judge: () => Promise.resolve('refused') }))
     for (const url of ['/', '/metrics', '/api/v1/check', '/nothing', '/healthz/', '//healthz', '/healthz%2f', '/HEALTHZ']) {
@@ -339,8 +340,7 @@ describe('GET /api/v1/sockets', () => {
   }
 
   it('is there on the local socket only', async () => {
-    const guard: Guard = { judge: async () => 'allowed', challenges: () => [], admits: () => true, headers: () => ({}) }
-    expect((await appOf(createFakeParts(), guard).app.inject('/api/v1/sockets')).statusCode).toBe(404)
+    expect((await appOf(createFakeParts(), guardOf({})).app.inject('/api/v1/sockets')).statusCode).toBe(404)
     const { statusCode, payload } = await appOf().app.inject('/api/v1/sockets')
     expect([statusCode, JSON.parse(payload)]).toEqual([200, noSockets])
   })
@@ -383,5 +383,25 @@ describe('GET /api/v1/sockets', () => {
     expect(await get(port, '/api/v1/sockets')).toMatchObject({ status: 503, headers: { 'retry-after': '1' } })
     for (const client of clients) client.destroy()
     await expect.poll(() => signals.every(({ aborted }) => aborted)).toBe(true)
+  })
+})
+
+describe('GET /api/v1/edges', () => {
+  it('is a graph, for everybody who may see /metrics', async () => {
+    const edge = 'client_namespace="shop",client_workload="api",server_namespace="",server_workload="external",reporter="client"'
+    const parts = createFakeParts()
+    const family = { name: 'netvitals_edge_connections', definition: {} as MetricDefinition, series: [series(edge, 3)] }
+    parts.snapshot = { ...snapshotOf({}), families: [family] }
+    const { statusCode, payload } = await appOf(parts, guardOf({})).app.inject('/api/v1/edges')
+    expect(statusCode).toBe(200)
+    expect(JSON.parse(payload)).toMatchObject({
+      schemaVersion: 1,
+      nodes: [{ id: 'shop/api' }, { id: 'external' }],
+      edges: [{ source: 'shop/api', target: 'external', connections: 3 }],
+    })
+    const refusing = guardOf({ judge: async () => 'refused' })
+    expect((await appOf(parts, refusing).app.inject('/api/v1/edges')).statusCode).toBe(401)
+    const headers = { 'netvitals-schema-version': '2' }
+    expect((await appOf(parts).app.inject({ url: '/api/v1/edges', headers })).statusCode).toBe(400)
   })
 })
