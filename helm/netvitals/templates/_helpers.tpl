@@ -42,4 +42,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- if eq .Values.identity.peers "endpointslices" }}
 - { apiGroups: [discovery.k8s.io], resources: [endpointslices], verbs: [list, watch] }
 {{- end }}
+{{- if ne .Values.identity.peers "off" }}
+- { apiGroups: [""], resources: [services], verbs: [list, watch] }
+{{- end }}
 {{- end }}
