@@ -213,7 +213,7 @@ function toGraphEdge(edge: Edge): GraphEdge {
     id: `${source} → ${target}`,
     source,
     target,
-    mainstat: `${formatBytes(edge.sentBytesPerSecond ?? 0)}/s → ${formatBytes(edge.receivedBytesPerSecond ?? 0)}/s ←`,
+    mainstat: `${formatBytes(edge.sentBytesPerSecond ?? 0)}/s sent, ${formatBytes(edge.receivedBytesPerSecond ?? 0)}/s received`,
     secondarystat: troubles.length > 0 ? troubles.join(', ') : `${formatCount(edge.connections)} connections`,
     thickness: 1 + Math.floor(Math.log10(1 + bytesOf(edge)) / 2),
     color: failed > 0 || dropsOf(edge) > 0 ? 'red' : retransmits + edge.resets > 0 ? 'orange' : 'green',

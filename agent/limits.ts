@@ -41,7 +41,7 @@ export const limits = {
   // who has which socket
   /** TCP sockets that fit one question and are looked at one by one; 400 bytes each meanwhile. What is more is counted. */
   socketsRead: 1 << 16,
-  /** Sockets, or groups of them, in one answer: 1 KB each at most. */
+  /** Sockets, or groups of them, in one answer: 2 KB each at most. */
   socketsShown: 4096,
   /** Questions answered at once; further ones get 503. */
   socketQuestions: 2,

@@ -181,7 +181,7 @@ describe('the graph', () => {
     expect(edges).toMatchObject([
       {
         ...{ id: 'shop/api → shop/db', source: 'shop/api', target: 'shop/db', color: 'red' },
-        ...{ mainstat: '1.50 kB/s → 2.00 MB/s ←', secondarystat: '1 failed connects', thickness: 4 },
+        ...{ mainstat: '1.50 kB/s sent, 2.00 MB/s received', secondarystat: '1 failed connects', thickness: 4 },
       },
       { source: 'external', target: 'shop/api', color: 'green', secondarystat: '3 connections' },
     ])
