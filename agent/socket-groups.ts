@@ -29,18 +29,59 @@ const peersShown = 3
 export const idleSecondsOf = ({ sentAgoSeconds, receivedAgoSeconds }: ListedSocket): number | undefined =>
   sentAgoSeconds === undefined || receivedAgoSeconds === undefined ? undefined : Math.min(sentAgoSeconds, receivedAgoSeconds)
 
-/** The largest first. */
-export function groupSockets(sockets: readonly ListedSocket[]): SocketGroup[] {
-  const members = new Map<string, ListedSocket[]>()
-  for (const socket of sockets) {
-    const { state, direction, local, process } = socket
-    const key = JSON.stringify([local.namespace, local.pod, state, process?.pid, direction, portOf(socket)])
-    const group = members.get(key)
-    if (group === undefined) members.set(key, [socket])
-    else group.push(socket)
+export interface SocketGroups {
+  add(socket: ListedSocket): void
+  /** The largest first. */
+  list(): SocketGroup[]
+}
+
+interface Sum {
+  readonly first: ListedSocket
+  sockets: number
+  receiveQueue: number
+  sendQueue: number
+  leastIdle: number
+  mostIdle: number
+  readonly peers: Map<string, CountedPeer>
+}
+
+interface CountedPeer {
+  readonly end: EventEnd
+  sockets: number
+}
+
+export function createSocketGroups(): SocketGroups {
+  const sums = new Map<string, Sum>()
+
+  function sumOf(socket: ListedSocket): Sum {
+    const { state, direction = '', local, process } = socket
+    const key = [state, direction, portOf(socket), process?.pid, local.namespace, local.pod].join('\0')
+    const known = sums.get(key)
+    if (known !== undefined) return known
+    const idle = { leastIdle: Number.POSITIVE_INFINITY, mostIdle: Number.NEGATIVE_INFINITY }
+    const sum = { first: socket, sockets: 0, receiveQueue: 0, sendQueue: 0, ...idle, peers: new Map() }
+    sums.set(key, sum)
+    return sum
   }
-  const queued = ({ receiveQueue, sendQueue = 0 }: SocketGroup): number => receiveQueue + sendQueue
-  return [...members.values()].map(sumUp).sort((a, b) => b.sockets - a.sockets || queued(b) - queued(a))
+
+  return {
+    add(socket) {
+      const sum = sumOf(socket)
+      const idle = idleSecondsOf(socket)
+      sum.sockets++
+      sum.receiveQueue += socket.receiveQueue
+      sum.sendQueue += socket.sendQueue ?? 0
+      if (idle !== undefined) {
+        sum.leastIdle = Math.min(sum.leastIdle, idle)
+        sum.mostIdle = Math.max(sum.mostIdle, idle)
+      }
+      countPeer(sum.peers, socket)
+    },
+    list() {
+      const queued = ({ receiveQueue, sendQueue = 0 }: SocketGroup): number => receiveQueue + sendQueue
+      return [...sums.values()].map(toGroup).sort((a, b) => b.sockets - a.sockets || queued(b) - queued(a))
+    },
+  }
 }
 
 /** Those with the most in their queues first, then those that were idle longest; listeners last. */
@@ -53,42 +94,46 @@ export function sortSockets(sockets: readonly ListedSocket[]): ListedSocket[] {
 /** The port that says what the connection is for, if it is the local one. */
 const portOf = ({ direction, local }: ListedSocket): number | undefined => (direction === 'out' ? undefined : local.port)
 
-function sumUp(members: readonly ListedSocket[]): SocketGroup {
-  const first = members[0]!
+function toGroup({ first, sockets, receiveQueue, sendQueue, leastIdle, mostIdle, peers }: Sum): SocketGroup {
   const { state, direction, process } = first
   const { address: _, port: __, ...name } = first.local
   const port = portOf(first)
-  const idle = members.flatMap((socket) => idleSecondsOf(socket) ?? [])
-  const peers = countPeers(members)
-  const sum = (read: (socket: ListedSocket) => number | undefined): number =>
-    members.reduce((total, socket) => total + (read(socket) ?? 0), 0)
   return {
     state,
     ...(direction && { direction }),
     local: { ...name, ...(port !== undefined && { port }) },
     ...(process && { process }),
-    sockets: members.length,
-    receiveQueue: sum(({ receiveQueue }) => receiveQueue),
-    ...(first.sendQueue !== undefined && { sendQueue: sum(({ sendQueue }) => sendQueue) }),
-    ...(idle.length > 0 && { idle: { least: least(idle), most: -least(idle.map((seconds) => -seconds)) } }),
-    peers: peers.slice(0, peersShown),
-    peerCount: peers.length,
+    sockets,
+    receiveQueue,
+    ...(first.sendQueue !== undefined && { sendQueue }),
+    ...(leastIdle <= mostIdle && { idle: { least: leastIdle, most: mostIdle } }),
+    peers: findBusiest(peers.values()).map(({ end, sockets }) => ({ ...end, sockets })),
+    peerCount: peers.size,
   }
 }
 
-const least = (numbers: readonly number[]): number => numbers.reduce((a, b) => Math.min(a, b))
-
-/** Those with the most sockets first. */
-function countPeers(sockets: readonly ListedSocket[]): SocketPeer[] {
-  const peers = new Map<string, { end: EventEnd; sockets: number }>()
-  for (const { peer, direction } of sockets) {
-    if (peer === undefined) continue
-    const { port, ...caller } = peer
-    const end = direction === 'in' ? caller : { ...caller, port }
-    const key = `${peer.address} ${direction === 'in' ? '' : port}`
-    const counted = peers.get(key)
-    if (counted === undefined) peers.set(key, { end: end as EventEnd, sockets: 1 })
-    else counted.sockets++
+/** Of one that called the port is any. */
+function countPeer(peers: Map<string, CountedPeer>, { peer, direction }: ListedSocket): void {
+  if (peer === undefined) return
+  const key = direction === 'in' ? String(peer.address) : `${peer.address} ${peer.port}`
+  const counted = peers.get(key)
+  if (counted !== undefined) {
+    counted.sockets++
+    return
   }
-  return [...peers.values()].sort((a, b) => b.sockets - a.sockets).map(({ end, sockets }) => ({ ...end, sockets }))
+  const { port: _, ...caller } = peer
+  peers.set(key, { end: direction === 'in' ? caller : peer, sockets: 1 })
+}
+
+/** Those with the most sockets first, without sorting thousands of others. */
+function findBusiest(peers: Iterable<CountedPeer>): readonly CountedPeer[] {
+  const busiest: CountedPeer[] = []
+  for (const peer of peers) {
+    const least = busiest[peersShown - 1]
+    if (least !== undefined && peer.sockets <= least.sockets) continue
+    busiest.push(peer)
+    busiest.sort((a, b) => b.sockets - a.sockets)
+    busiest.splice(peersShown)
+  }
+  return busiest
 }

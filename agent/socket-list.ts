@@ -5,12 +5,13 @@ import type { Host } from './host/host.ts'
 import type { NetworkNamespace } from './host/namespaces.ts'
 import { readTcpSockets } from './host/read-tcp-sockets.ts'
 import { createSocketOwners, type FoundOwners, type SocketOwner } from './host/socket-owners.ts'
+import { isTurnOver, nextTurn } from './host/turn.ts'
 import type { Identity } from './identity/identity.ts'
 import { limits } from './limits.ts'
 import { cleanLabelValue } from './metrics/label-text.ts'
 import { tcpStateByNumber, type tcpStates } from './metrics/labels.ts'
 import { createSocketFilter, type SocketFilters, type UnownedSocket } from './socket-filter.ts'
-import { groupSockets, type SocketGroup, sortSockets } from './socket-groups.ts'
+import { createSocketGroups, type SocketGroup, sortSockets } from './socket-groups.ts'
 
 export type TcpState = (typeof tcpStates)[number]
 
@@ -110,14 +111,12 @@ export function createSocketList(host: Host, identity: Pick<Identity, 'resolve' 
         if (state === 'listen') listening.add(row.localPort)
         const socket = toSocket(row, state, name)
         if (!admits(socket)) return
-        if (found.length < most) found.push({ socket, inode: row.inode })
+        if (found.length < most) found.push({ socket, inode: row.inode, listening })
         else notRead++
       },
     }
     await readTcpSockets(host, netns, handlers, signal)
-    const direct = (socket: UnownedSocket): UnownedSocket =>
-      socket.state === 'listen' ? socket : { ...socket, direction: listening.has(socket.local.port) ? 'in' : 'out' }
-    return { found: found.map(({ socket, inode }) => ({ socket: direct(socket), inode })), notRead }
+    return { found, notRead }
   }
 
   return {
@@ -142,14 +141,28 @@ export function createSocketList(host: Host, identity: Pick<Identity, 'resolve' 
       }
       const held = new Set(found.flatMap(({ inode }) => (inode === 0 ? [] : [inode])))
       const known = await owners.find(held, inodes, signal)
-      const sockets = found.flatMap(({ socket, inode }): ListedSocket[] => {
-        const owner = known.owners.get(inode)
+      const oneByOne: ListedSocket[] = []
+      const groups = createSocketGroups()
+      let sockets = 0
+      for (const one of found) {
+        if (isTurnOver()) await nextTurn(signal)
+        const owner = known.owners.get(one.inode)
         const process = owner && describe(owner)
-        return filter.admitsProcess(process) ? [{ ...socket, ...(process && { process }) }] : []
-      })
+        if (!filter.admitsProcess(process)) continue
+        const socket = toListed(one, process)
+        sockets++
+        if (each) oneByOne.push(socket)
+        else groups.add(socket)
+      }
       const notes = [...noteUnread(unreadable, notRead), ...noteUnowned(held.size - known.owners.size, known)]
       const shown = Math.min(top, limits.socketsShown)
-      return { schemaVersion: 1, node, sockets: sockets.length, ...(each ? chooseEach : chooseGroups)(sockets, shown), notes }
+      return {
+        schemaVersion: 1,
+        node,
+        sockets,
+        ...(each ? chooseEach(oneByOne, shown) : chooseGroups(groups.list(), shown)),
+        notes,
+      }
     },
   }
 }
@@ -158,6 +171,13 @@ interface Found {
   readonly socket: UnownedSocket
   /** 0: the kernel has it alone. */
   readonly inode: number
+  /** Ports of its namespace that something listens on. */
+  readonly listening: ReadonlySet<number | undefined>
+}
+
+function toListed({ socket, listening }: Found, process: SocketProcess | undefined): ListedSocket {
+  const direction = listening.has(socket.local.port) ? 'in' : 'out'
+  return { ...socket, ...(socket.state !== 'listen' && { direction }), ...(process && { process }) }
 }
 
 /** sock_diag and /proc give an IPv4 socket's address in the first four bytes. */
@@ -181,8 +201,7 @@ function chooseEach(sockets: readonly ListedSocket[], most: number): Pick<Socket
   return { each, notShown: { sockets: sockets.length - each.length } }
 }
 
-function chooseGroups(sockets: readonly ListedSocket[], most: number): Pick<SocketAnswer, 'groups' | 'notShown'> {
-  const all = groupSockets(sockets)
+function chooseGroups(all: readonly SocketGroup[], most: number): Pick<SocketAnswer, 'groups' | 'notShown'> {
   const rest = all.slice(most)
   return {
     groups: all.slice(0, most),

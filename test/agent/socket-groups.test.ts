@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { groupSockets, sortSockets } from '../../agent/socket-groups.ts'
+import { createSocketGroups, type SocketGroup, sortSockets } from '../../agent/socket-groups.ts'
 import type { ListedSocket } from '../../agent/socket-list.ts'
 
 const api = { pid: 7, command: 'api', commandLine: 'api --port 80' }
@@ -15,6 +15,11 @@ const socketOf = (more: Partial<ListedSocket> = {}): ListedSocket => ({
   process: api,
   ...more,
 })
+function groupSockets(sockets: readonly ListedSocket[]): SocketGroup[] {
+  const groups = createSocketGroups()
+  for (const socket of sockets) groups.add(socket)
+  return groups.list()
+}
 const peer = (address: string, port: number): Partial<ListedSocket> => ({ peer: { address, port } })
 
 describe('groups', () => {
