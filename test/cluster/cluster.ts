@@ -31,15 +31,8 @@ export async function installAgent(values: Readonly<Record<string, string>>): Pr
   const set = Object.entries({ 'image.repository': IMAGE, 'image.tag': IMAGE_TAG, ...values }).map(
     ([name, value]) => `--set-string=${name}=${value}`,
   )
-  const kubeconfig = kubectl('config', 'view', '--raw', '--flatten')
-  const file = path.join(root, '.cache/cluster/kubeconfig')
-  fs.writeFileSync(file, kubeconfig, { mode: 0o600 })
   const install = ['upgrade', '--install', agentNamespace, 'helm/netvitals', '--namespace', agentNamespace, '--create-namespace']
-  execFileSync(HELM, [...install, '--reset-values', ...set], {
-    cwd: root,
-    stdio: 'pipe',
-    env: { ...process.env, KUBECONFIG: file },
-  })
+  execFileSync(HELM, [...install, '--reset-values', ...set], { cwd: root, stdio: 'pipe' })
   kubectl('-n', agentNamespace, 'rollout', 'status', 'daemonset/netvitals', '--timeout=90s')
 }
 

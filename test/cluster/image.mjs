@@ -21,14 +21,7 @@ export function run(command, ...parameters) {
 }
 
 const buildah = (command, ...parameters) =>
-  run(
-    'buildah',
-    `--root=${cache}/storage`,
-    '--runroot=/run/netvitals-buildah',
-    '--storage-driver=overlay',
-    command,
-    ...parameters,
-  )
+  run('buildah', `--root=${cache}/storage`, `--runroot=${cache}/run`, '--storage-driver=overlay', command, ...parameters)
 
 /** Builds what has changed. The name ends in the image's ID, so that what has changed has another. */
 export function buildImage() {

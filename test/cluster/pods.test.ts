@@ -201,6 +201,7 @@ describe('pods', () => {
   it('a full listen queue', async () => {
     const server = await b.hold('tcp-listen', { address: b.ip, port: 7004, backlog: 4 })
     const filling = await a.hold('tcp-connect', { address: b.ip, port: 7004, count: 5 }) // one more than its limit
+    await sleep(sweepMs)
     const before = await readWatched()
     const waiting = await c.hold('tcp-connect', { address: b.ip, port: 7004, count: 3, wait: false })
     await expect.poll(readWatched).toMatchObject({

@@ -1,5 +1,6 @@
-// The tests on a real cluster: run.mjs CLUSTER HELM [FILE…]. CLUSTER is a command: `CLUSTER up` and `CLUSTER down` start and
-// stop a node of Kubernetes on this machine, `CLUSTER load-image FILE` gives it an image, `CLUSTER kubectl …` is kubectl.
+// The tests on a real cluster: run.mjs CLUSTER HELM [FILE…]. CLUSTER is a command: `CLUSTER up` starts a node of
+// Kubernetes on this machine, unless it is up, and prints the path of its kubeconfig; `CLUSTER down` stops it;
+// `CLUSTER load-image FILE` gives it an image; `CLUSTER kubectl …` is kubectl.
 // A cluster that is up already is used and left up.
 import { spawnSync } from 'node:child_process'
 import fs from 'node:fs'
@@ -23,9 +24,15 @@ for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => {})
 const { repository, tag, file } = buildImage()
 const wasUp = spawnSync(cluster, ['kubectl', 'get', '--raw', '/readyz']).status === 0
 try {
-  if (!wasUp) run(cluster, 'up')
+  const kubeconfig = run(cluster, 'up').split('\n').at(-1)
   run(cluster, 'load-image', file)
-  const settings = { CLUSTER: path.resolve(cluster), HELM: path.resolve(helm), IMAGE: repository, IMAGE_TAG: tag }
+  const settings = {
+    CLUSTER: path.resolve(cluster),
+    HELM: path.resolve(helm),
+    IMAGE: repository,
+    IMAGE_TAG: tag,
+    KUBECONFIG: kubeconfig,
+  }
   const vitest = ['node_modules/vitest/vitest.mjs', 'run', '--config', 'test/cluster/vitest.config.ts', ...files]
   const { status } = spawnSync(process.execPath, vitest, { stdio: 'inherit', env: { ...process.env, ...settings } })
   process.exitCode = status ?? 1
