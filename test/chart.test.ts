@@ -49,6 +49,7 @@ function render(...set: readonly string[]): Map<string, Resource> {
   const documents = parseAllDocuments(execFileSync(helm!, template, { encoding: 'utf8', stdio: 'pipe' }))
   return new Map(documents.map((document) => document.toJS()).map((resource) => [resource.kind, resource]))
 }
+const toWatch = (group: string, resource: string) => ({ apiGroups: [group], resources: [resource], verbs: ['list', 'watch'] })
 const podOf = (resources: Map<string, Resource>) => resources.get('DaemonSet').spec.template.spec
 
 if (helm === undefined) console.warn('SKIPPED, no helm (make cluster-test builds one): the chart rendered')
@@ -86,7 +87,12 @@ describe.skipIf(helm === undefined)('rendered by helm', () => {
       for (const peers of schema.identity.properties.peers.enum) {
         const resources = render(`identity.pods=${pods}`, `identity.peers=${peers}`, 'extraArgs={--sources.off=proc-softnet}')
         const [{ args, env }] = podOf(resources).containers
-        const environment = Object.fromEntries(env.map(({ name }: { name: string }) => [name, 'node-1']))
+        const environment = Object.fromEntries(
+          env.map(({ name, value = 'node-1' }: { name: string; value?: string }) => [
+            name,
+            value.replace('$(NODE_ADDRESS)', '10.0.0.1'),
+          ]),
+        )
         const config = readConfig(args, environment)
         expect(config).toMatchObject({ 'identity.pods': pods, 'identity.peers': peers, 'kubernetes.node': 'node-1' })
       }
@@ -94,8 +100,9 @@ describe.skipIf(helm === undefined)('rendered by helm', () => {
   )
 
   it.each([
-    { pods: 'api', peers: 'off', rules: [{ apiGroups: [''], resources: ['pods'], verbs: ['list', 'watch'] }] },
-    { pods: 'logs', peers: 'pods', rules: [{ apiGroups: [''], resources: ['pods'], verbs: ['list', 'watch'] }] },
+    { pods: 'api', peers: 'off', rules: [toWatch('', 'pods')] },
+    { pods: 'logs', peers: 'pods', rules: [toWatch('', 'pods'), toWatch('', 'services')] },
+    { pods: 'off', peers: 'endpointslices', rules: [toWatch('discovery.k8s.io', 'endpointslices'), toWatch('', 'services')] },
     { pods: 'kubelet', peers: 'off', rules: [{ apiGroups: [''], resources: ['nodes/pods'], verbs: ['get'] }] },
     { pods: 'logs', peers: 'off', rules: undefined },
     { pods: 'off', peers: 'off', rules: undefined },

@@ -150,27 +150,4 @@ describe('tiers', () => {
       expect([...before].filter((name) => !given.get(tier)!.has(name))).toEqual([])
     })
   })
-
-  it('the service account may list and watch pods and slices of Services, and nothing else', async () => {
-    await installAgent({ tier: 'basic' })
-    const rightsOf = (name: string): string[] => {
-      const who = [
-        '--as',
-        `system:serviceaccount:${agentNamespace}:${name}`,
-        '--as-group=system:authenticated',
-        '--as-group=system:serviceaccounts',
-      ]
-      const rows = kubectl('auth', 'can-i', '--list', '-n', 'kube-system', ...who)
-        .trim()
-        .split('\n')
-      return rows.map((row) => row.replaceAll(/ +/g, ' ')).sort()
-    }
-    const others = rightsOf('default')
-    expect(rightsOf('netvitals').filter((row) => !others.includes(row))).toEqual([
-      'endpointslices.discovery.k8s.io [] [] [list watch]',
-      'pods [] [] [list watch]',
-    ])
-    await installAgent({ tier: 'basic', 'identity.pods': 'off', 'identity.peers': 'off' })
-    expect(rightsOf('netvitals')).toEqual(others)
-  })
 })
