@@ -61,6 +61,12 @@ export const limits = {
   tracerConnects: 16_384,
   /** Addresses of this machine that are not the host's own. */
   tracerAddresses: 4096,
+  /** Connections that live, seen from their beginning; 130 bytes each. */
+  tracerConnections: 65_536,
+  /** Networks whose addresses edges tell apart, beside private ones. */
+  tracerNetworks: 1024,
+  /** Addresses, such as those of Services, behind which a connection's peer is another's. */
+  tracerTranslatedAddresses: 16_384,
   /** Keys read with one call; each takes 16 bytes and 16 more per CPU. Doubled when one bucket of the hash holds more. */
   tracerBatchKeys: 1024,
   /** What libbpf and the verifier say about a program that cannot be loaded; the longest message seen is 300 KiB. */
@@ -79,6 +85,18 @@ export const limits = {
   conntrackTimeShare: 0.02,
   /** Listening ports with a row of their own per namespace; the rest is `other`. */
   listenPorts: 64,
+
+  // edges
+  /** Rows by the two workloads and who has seen it, 12 series each; what is more is in one, `other`. */
+  edges: 2048,
+  /** A row that nothing was told of for so long goes. */
+  edgeIdleMs: 3_600_000,
+  /** Told apart by namespace, remote address and role, and connections that were there before the agent; some 600 bytes each. */
+  edgeRecords: 32_768,
+  /** One that nothing was counted for in so long is taken out of the kernel's map, when that is more than half full. */
+  edgeRecordIdleMs: 180_000,
+  /** Of a live connection that has heard from its peer within this time the last byte is held back: it may be a FIN. */
+  edgeQuietMs: 1000,
 
   // sweep and series
   /** With no scrape for so long the agent sweeps by itself. */

@@ -1,6 +1,6 @@
 import type { EventMessage } from './events.ts'
 import { limits } from './limits.ts'
-import { definitionOf, histogramBoundsSeconds, type MetricDefinition, type MetricName, metricNames } from './metrics/catalogue.ts'
+import { definitionOf, histogramBoundsSeconds, type MetricDefinition, type MetricName, metricNames, rowLabels } from './metrics/catalogue.ts'
 import { cleanLabelValue, formatLabels, parseLabels } from './metrics/label-text.ts'
 import type { Family, Series, SeriesValue, Snapshot } from './metrics/snapshot.ts'
 import { defineUserMetric, type UserMap, userMetricTypes } from './metrics/user-metrics.ts'
@@ -159,7 +159,7 @@ export function mergeFamilies(...all: readonly (readonly Family[])[]): readonly 
 /** A recording may have been edited: nothing of it gets into the exposition that could not have been there. */
 function isSeries(definition: MetricDefinition, labels: unknown, value: unknown): value is SeriesValue {
   const { type, scope, labels: own, bounds } = definition
-  const names = scope === 'pod' ? ['namespace', 'pod', ...own] : own
+  const names = [...rowLabels[scope], ...own]
   if (typeof labels !== 'string' || labels !== cleanLabels(names, labels)) return false
   if (type === 'gauge') return Number.isFinite(value)
   if (type === 'counter') return isCount(value)

@@ -1,12 +1,16 @@
+import type { EdgeRow } from './edges.ts'
 import type { Row } from './identity/identity.ts'
 import { limits } from './limits.ts'
-import { countSeriesMax, definitionOf, type MetricDefinition, type MetricName, metricNames } from './metrics/catalogue.ts'
+import { countSeriesMax, definitionOf, type MetricDefinition, type MetricName, metricNames, rowLabels } from './metrics/catalogue.ts'
 import { cleanLabelValue, formatLabels } from './metrics/label-text.ts'
 import type { Family, Outcome, Series, SeriesValue } from './metrics/snapshot.ts'
 
+/** Of one subject, or of an edge. */
+export type SeriesRow = Row | EdgeRow
+
 interface LiveSeries extends Series {
   readonly key: string
-  readonly row: Row | undefined
+  readonly row: SeriesRow | undefined
   value: SeriesValue
   pending: SeriesValue | undefined
   shown: boolean
@@ -19,7 +23,7 @@ interface LiveFamily {
   readonly byKey: Map<string, LiveSeries>
   /** The most series one subject may have. */
   readonly perSubjectMax: number
-  readonly perSubject: Map<Row | undefined, number>
+  readonly perSubject: Map<SeriesRow | undefined, number>
   shown: LiveSeries[]
   changed: boolean
 }
@@ -28,15 +32,15 @@ interface LiveFamily {
 export interface SourceState {
   outcome: Outcome
   /** Rows it emitted values for. */
-  readonly rows: Set<Row | undefined>
+  readonly rows: Set<SeriesRow | undefined>
   /** Rows it could not read. */
-  readonly skipped: Set<Row>
+  readonly skipped: Set<SeriesRow>
 }
 
 /** All series that live, from sweep to sweep: their birth, their values, their end. */
 export interface SeriesStore {
   /** Takes a value of this sweep; nothing is visible before `commit`. */
-  add(name: MetricName, row: Row | undefined, labels: Readonly<Record<string, string | undefined>>, value: SeriesValue): void
+  add(name: MetricName, row: SeriesRow | undefined, labels: Readonly<Record<string, string | undefined>>, value: SeriesValue): void
   /** Makes the sweep visible at once. `states` tells how each source fared. */
   commit(nowMs: number, states: ReadonlyMap<string, SourceState>): readonly Family[]
   /** Series shown. */
@@ -62,6 +66,13 @@ export function addValues(a: SeriesValue, b: SeriesValue, definition: MetricDefi
   return b
 }
 
+function valuesOfRow(row: SeriesRow | undefined): readonly string[] {
+  if (row === undefined) return []
+  if (!('reporter' in row)) return [row.namespace, row.pod]
+  const { client, server, reporter } = row
+  return [client.namespace, client.workload, server.namespace, server.workload, reporter]
+}
+
 const bySeriesLabels = (a: Series, b: Series): number => (a.labels < b.labels ? -1 : a.labels > b.labels ? 1 : 0)
 
 /** `declared` are metrics of the user, which no catalogue has. */
@@ -82,7 +93,7 @@ export function createSeriesStore(slots: Slots, declared: ReadonlyMap<string, Me
   let before: ReadonlyMap<string, SourceState> = new Map()
 
   /** The birth rule: is 0 known to have been the value until now? */
-  function wasZero(source: string, row: Row | undefined): boolean {
+  function wasZero(source: string, row: SeriesRow | undefined): boolean {
     if (!source.startsWith('proc-') && !source.startsWith('netlink-')) return true // counts from the agent's own start
     const last = before.get(source)
     if (last?.outcome !== 'ok') return false
@@ -135,10 +146,7 @@ export function createSeriesStore(slots: Slots, declared: ReadonlyMap<string, Me
             dropped++
             return
           }
-          const text =
-            row === undefined
-              ? formatLabels(definition.labels, values)
-              : formatLabels(['namespace', 'pod', ...definition.labels], [row.namespace, row.pod, ...values])
+          const text = formatLabels([...rowLabels[definition.scope], ...definition.labels], [...valuesOfRow(row), ...values])
           series = {
             key,
             row,

@@ -1,7 +1,8 @@
 import { ParseError } from '../parsers/text.ts'
+import { createEdges, type EdgeRow } from './edges.ts'
 import type { History } from './history.ts'
 import { NotFound } from './host/errors.ts'
-import type { Identity, Row } from './identity/identity.ts'
+import type { Identity } from './identity/identity.ts'
 import { limits } from './limits.ts'
 import type { Log } from './log.ts'
 import type { MetricName } from './metrics/catalogue.ts'
@@ -9,8 +10,8 @@ import { cleanLabelValue } from './metrics/label-text.ts'
 import { type LossKind, lossKinds } from './metrics/labels.ts'
 import type { Self } from './metrics/self.ts'
 import type { Outcome, SeriesValue, Snapshot, SourceReport } from './metrics/snapshot.ts'
-import type { SeriesStore, SourceState } from './series.ts'
-import type { Sink, Source, Subject } from './sources/source.ts'
+import type { SeriesRow, SeriesStore, SourceState } from './series.ts'
+import type { EdgeEnds, Sink, Source, Subject } from './sources/source.ts'
 
 /** Asks all sources at once, names the subjects, adds, bounds, times, and hands over a snapshot. */
 export interface Sweep {
@@ -35,6 +36,12 @@ export interface SweepParts {
   readonly now?: () => number
 }
 
+interface AnySample {
+  readonly of: unknown
+  readonly labels: object
+  readonly value: SeriesValue
+}
+
 /** What one source's `collect` did in this sweep. */
 interface Collection extends SourceState {
   readonly source: Source
@@ -55,6 +62,7 @@ const describeSubject = (of: Subject): string =>
 export function createSweep(parts: SweepParts): Sweep {
   const { sources, identity, store, history, self, log } = parts
   const now = parts.now ?? (() => performance.now())
+  const edges = createEdges(identity)
   const busy = new Set<Source>()
   const lastLogged = new Map<string, { text: string; atMs: number }>()
   let newest: Snapshot | undefined
@@ -67,24 +75,40 @@ export function createSweep(parts: SweepParts): Sweep {
     const { source } = collection
     const writes = new Set<string>(source.writes)
     let open = true
-    function emit(name: MetricName, sample: { of: unknown; labels: object; value: SeriesValue }): void {
-      if (!open) return
+    function demand(name: MetricName): void {
       if (!writes.has(name)) throw new Error(`${source.name} emitted ${name}, which it does not declare`)
-      const of = sample.of as 'node' | Subject
-      let row: Row | undefined
+    }
+    function emit(name: MetricName, sample: AnySample): void {
+      if (!open) return
+      demand(name)
+      const of = sample.of as 'node' | Subject | EdgeEnds
+      let row: SeriesRow | undefined
       if (of !== 'node') {
-        row = identity.resolve(of)
+        row = 'reporter' in of ? findEdge(of, sample.value !== 0) : identity.resolve(of)
         if (row === undefined) {
-          collection.unresolved.add(of.netns ?? of.address ?? of.hostDevice)
+          if (!('reporter' in of)) collection.unresolved.add(of.netns ?? of.address ?? of.hostDevice)
           return
         }
       }
       collection.rows.add(row)
       store.add(name, row, sample.labels as Record<string, string>, sample.value)
     }
+    function add(name: MetricName, { of, labels, value }: AnySample): boolean {
+      if (!open) return false
+      demand(name)
+      const row = findEdge(of as EdgeEnds, true)
+      if (row !== undefined) edges.add(row, name, labels as Record<string, string>, value)
+      return row !== undefined
+    }
+    function findEdge(ends: EdgeEnds, isUsed: boolean): EdgeRow | undefined {
+      const row = edges.find(ends, now(), isUsed)
+      if (row === undefined) collection.unresolved.add(ends[ends.reporter].netns)
+      return row
+    }
     return {
       sink: {
         emit: emit as Sink<MetricName>['emit'],
+        add: add as Sink<MetricName>['add'],
         absent: (metric, reason) => void (open && collection.absent.set(metric, reason)),
         skip: (of, reason) => {
           if (!open) return
@@ -222,6 +246,7 @@ export function createSweep(parts: SweepParts): Sweep {
     }
     const collections = await Promise.all(sources.map(collect))
     const takenAtMs = now()
+    edges.each(takenAtMs, (row, { name, labels, value }) => store.add(name, row, labels, value))
     const families = store.commit(takenAtMs, new Map(collections.map((collection) => [collection.source.name, collection])))
     const durationMs = takenAtMs - startedAtMs
     writeSelf(collections, durationMs)

@@ -46,6 +46,7 @@ export function createSocketTableReader(
     receiveQueue: 0,
     sendQueue: undefined,
     rttUs: undefined,
+    traffic: undefined,
     inode: 0,
     uid: 0,
     sentAgoMs: undefined,

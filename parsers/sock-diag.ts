@@ -1,5 +1,5 @@
-import { askAll, eachAttribute, expectBytes, type NetlinkRequest, netlinkSockDiag, readNetworkU16, readU32 } from './netlink.ts'
-import type { SocketRow } from './socket-row.ts'
+import { askAll, eachAttribute, expectBytes, type NetlinkRequest, netlinkSockDiag, readNetworkU16, readU32, readU64 } from './netlink.ts'
+import type { SocketRow, SocketTraffic } from './socket-row.ts'
 
 const where = 'inet_diag'
 const tcp = 6
@@ -26,6 +26,12 @@ const rttAt = 68
 /** tcpi_last_data_sent, tcpi_last_data_recv: of a SYN_SENT they are since the machine started. */
 const sentAgoAt = 44
 const receivedAgoAt = 52
+/** Where tcpi_bytes_received ends, which is there since Linux 4.1. */
+const trafficBytes = 136
+const lastAckReceivedAt = 56
+const totalRetransAt = 100
+const bytesAckedAt = 120
+const bytesReceivedAt = 128
 
 /**
  * All TCP sockets of a namespace. The oldest form of the question (struct inet_diag_req) is the only one that gets both
@@ -67,6 +73,7 @@ function askFamily(name: string, family: number, protocol: number, extensions: n
  */
 export function createSocketReader(onSocket: (socket: SocketRow) => void): (bytes: Uint8Array, from: number, to: number) => void {
   let message: Uint8Array = new Uint8Array()
+  const traffic: SocketTraffic = { bytesAcknowledged: 0, bytesReceived: 0, retransmittedSegments: 0, silentMs: 0 }
   const socket: SocketRow = {
     family: 4,
     state: 0,
@@ -78,6 +85,7 @@ export function createSocketReader(onSocket: (socket: SocketRow) => void): (byte
     receiveQueue: 0,
     sendQueue: undefined,
     rttUs: undefined,
+    traffic: undefined,
     inode: 0,
     uid: 0,
     sentAgoMs: undefined,
@@ -92,6 +100,12 @@ export function createSocketReader(onSocket: (socket: SocketRow) => void): (byte
     }
     const rttUs = readU32(message, from + rttAt)
     if (rttUs > 0) socket.rttUs = rttUs
+    if (to - from < trafficBytes) return
+    traffic.silentMs = readU32(message, from + lastAckReceivedAt)
+    traffic.retransmittedSegments = readU32(message, from + totalRetransAt)
+    traffic.bytesAcknowledged = readU64(message, from + bytesAckedAt)
+    traffic.bytesReceived = readU64(message, from + bytesReceivedAt)
+    socket.traffic = traffic
   }
 
   return (bytes, from, to) => {
@@ -111,6 +125,7 @@ export function createSocketReader(onSocket: (socket: SocketRow) => void): (byte
     socket.sentAgoMs = undefined
     socket.receivedAgoMs = undefined
     socket.rttUs = undefined
+    socket.traffic = undefined
     eachAttribute(where, bytes, from + messageBytes, to, readAttribute)
     onSocket(socket)
   }

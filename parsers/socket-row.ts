@@ -1,3 +1,14 @@
+/** What a connection has carried, as TCP counts. */
+export interface SocketTraffic {
+  /** A SYN that began the connection here, and a FIN, count as a byte. */
+  bytesAcknowledged: number
+  /** A FIN counts as a byte. */
+  bytesReceived: number
+  retransmittedSegments: number
+  /** Since the peer last said anything, in milliseconds. */
+  silentMs: number
+}
+
 /** One socket as a reader hands it out: a view the reader reuses, valid only during the callback. */
 export interface SocketRow {
   family: 4 | 6
@@ -15,6 +26,8 @@ export interface SocketRow {
   sendQueue: number | undefined
   /** Smoothed round-trip time in microseconds; undefined: not told (procfs, TIME_WAIT, listeners). */
   rttUs: number | undefined
+  /** Not told by procfs, nor of TIME_WAIT, of requests and of listeners. */
+  traffic: SocketTraffic | undefined
   inode: number
   uid: number
   /** Since data was last sent, since the connection began if there was none; undefined: not told, as for rttUs. */

@@ -54,7 +54,7 @@ const rules: { files: RegExp; may: RegExp; sentence: string }[] = [
   },
   {
     files: /^agent\/sources\//,
-    may: /^(parsers\/|agent\/host\/|agent\/sources\/(source|each-namespace|read-sysctl|unwrap|destinations|traced-counters|tool-counters)\.ts|agent\/metrics\/(catalogue|labels|drop-category|user-metrics)\.ts|agent\/limits\.ts)/,
+    may: /^(parsers\/|agent\/host\/|agent\/sources\/(source|each-namespace|read-sysctl|unwrap|destinations|traced-counters|tool-counters|edge-keys|edge-records|key-table)\.ts|agent\/metrics\/(catalogue|labels|drop-category|user-metrics)\.ts|agent\/limits\.ts)/,
     sentence: 'a source imports parsers, host, source.ts, the catalogue and limits; never another source',
   },
   {
@@ -64,8 +64,13 @@ const rules: { files: RegExp; may: RegExp; sentence: string }[] = [
   },
   {
     files: /^agent\/(sweep|series|history)\.ts$/,
-    may: /^(parsers\/text\.ts|agent\/(sweep|series|history|limits|log)\.ts|agent\/host\/errors\.ts|agent\/identity\/|agent\/metrics\/|agent\/sources\/source\.ts)/,
+    may: /^(parsers\/text\.ts|agent\/(sweep|series|history|edges|limits|log)\.ts|agent\/host\/errors\.ts|agent\/identity\/|agent\/metrics\/|agent\/sources\/source\.ts)/,
     sentence: 'the sweep imports source and identity types, the catalogue, snapshot, self, limits, log',
+  },
+  {
+    files: /^agent\/edges\.ts$/,
+    may: /^(agent\/(identity\/|metrics\/)|agent\/(limits|series|sources\/source)\.ts)/,
+    sentence: 'edges imports identity and source types, the catalogue, series and limits',
   },
   {
     files: /^agent\/recording\.ts$/,

@@ -54,6 +54,7 @@ export async function collectFrom(source: Source, signal = new AbortController()
   }
   const sink = {
     emit: (metric: MetricName, sample: Omit<Emitted, 'metric'>) => void collected.emitted.push({ metric, ...sample }),
+    add: (metric: MetricName, sample: Omit<Emitted, 'metric'>) => collected.emitted.push({ metric, ...sample }) > 0,
     absent: (metric: MetricName, reason: string) => void collected.absent.set(metric, reason),
     skip: (of: Subject, reason: string | Error) => void collected.skipped.push([of, reason]),
     knows: (of: Subject) => of.netns !== undefined,
@@ -98,7 +99,7 @@ function expectDeclared(source: Source, { emitted, lost }: Collected): void {
     const what = `${metric} ${JSON.stringify(labels)}`
     expect(source.writes, what).toContain(metric)
     const definition = definitionOf(metric)
-    expect(of === 'node' ? 'node' : 'pod', what).toBe(definition.scope)
+    expect(of === 'node' ? 'node' : 'reporter' in (of as object) ? 'edge' : 'pod', what).toBe(definition.scope)
     expect(Object.keys(labels).sort(), what).toEqual([...definition.labels].sort())
     for (const [label, text] of Object.entries(labels)) {
       const closed = definition.only?.[label as LabelName] ?? allowedOf(label as LabelName)

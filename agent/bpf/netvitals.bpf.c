@@ -32,6 +32,7 @@ struct sock_common {
 	__u16 skc_num;
 	unsigned short skc_family;
 	volatile unsigned char skc_state;
+	unsigned long skc_flags;
 	possible_net_t skc_net;
 	struct in6_addr skc_v6_daddr;
 	struct in6_addr skc_v6_rcv_saddr;
@@ -53,6 +54,12 @@ struct inet_connection_sock {
 struct tcp_sock {
 	__u32 srtt_us;
 	__u32 segs_out;
+	__u64 bytes_received;
+	__u64 bytes_acked;
+	__u32 snd_una;
+	__u32 snd_nxt;
+	__u32 write_seq;
+	__u32 total_retrans;
 };
 // What TCP notes in skb->cb.
 struct tcp_skb_cb {
@@ -122,6 +129,9 @@ enum skb_drop_reason {
 	SKB_DROP_REASON_CPU_BACKLOG,
 	SKB_DROP_REASON_XDP,
 };
+enum sock_flags {
+	SOCK_DONE,
+};
 // A tracepoint's argument that came later than it, in 6.11. Others (reason of kfree_skb, 5.17; reason of tcp_send_reset,
 // 6.10; err of tcp_retransmit_skb, 6.17) are for agent/host/tracer.ts to look for: of a structure that vmlinux does not
 // have libbpf asks every module, which needs CAP_SYS_ADMIN.
@@ -155,9 +165,11 @@ struct trace_event_raw_kfree_skb {
 #define ENOMEM 12
 #define EACCES 13
 #define EINVAL 22
+#define EPIPE 32
 #define ENONET 64
 #define ENOPROTOOPT 92
 #define ENETUNREACH 101
+#define ECONNABORTED 103
 #define ECONNRESET 104
 #define ETIMEDOUT 110
 #define ECONNREFUSED 111
@@ -168,8 +180,13 @@ enum tcp_state {
 	TCP_ESTABLISHED = 1,
 	TCP_SYN_SENT = 2,
 	TCP_SYN_RECV = 3,
+	TCP_FIN_WAIT1 = 4,
+	TCP_FIN_WAIT2 = 5,
 	TCP_CLOSE = 7,
+	TCP_CLOSE_WAIT = 8,
+	TCP_LAST_ACK = 9,
 	TCP_LISTEN = 10,
+	TCP_CLOSING = 11,
 };
 
 // The same order as tracedProtocols and tracedDirections in agent/host/tracer.ts, retransmitKinds and connectOutcomes in
@@ -186,6 +203,7 @@ enum outcome {
 	OUTCOME_NO_PORT,
 	OUTCOME_ABANDONED,
 	OUTCOME_OTHER,
+	OUTCOMES,
 };
 // One slot a map that may be full, in the order of `lostSlots` in agent/host/tracer.ts.
 enum lost_slot {
@@ -198,7 +216,9 @@ enum lost_slot {
 	LOST_CONNECT_DURATION,
 	LOST_RTT,
 	LOST_FRAGMENTATION_NEEDED,
+	LOST_EDGE_CONNECTS,
 	LOST_CONNECT_STARTS,
+	LOST_LIVE_CONNECTIONS,
 	LOST_SLOTS,
 };
 
@@ -213,6 +233,7 @@ struct settings {
 	struct netns host; // 0: no drop is looked up in address_owners
 	__u32 tells_errors; // tcp_retransmit_skb has the argument err
 	__u32 shows_events;
+	__u32 counts_edges;
 };
 const volatile struct settings settings SEC(".rodata.settings") = {};
 
@@ -923,6 +944,254 @@ static __always_inline void show_failure(const struct sock *sk, const struct lab
 	end_event(event);
 }
 
+// Edges: what TCP connections between two workloads carried, counted when it is certain; of those that live user space
+// asks the kernel and adds. Both have to call a connection the same: how is settled at its birth.
+
+// Addresses are 16 bytes (IPv4 as ::ffff:a.b.c.d), ports in network order.
+struct connection {
+	struct netns netns;
+	struct address local;
+	struct address remote;
+	__be16 local_port;
+	__be16 remote_port;
+};
+// The same order as tracedRoles and tracedPeers in agent/host/traced-maps.ts.
+enum role { ROLE_UNKNOWN, ROLE_CLIENT, ROLE_SERVER };
+// How the other end is told apart: not at all; by its address; or the connection by itself, because its peer is elsewhere
+// than it believes, or because its beginning was not seen.
+enum peer { PEER_EXTERNAL, PEER_KNOWN, PEER_SINGLE };
+
+struct live_connection {
+	__u64 socket;
+	__u32 role;
+	__u32 peer;
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, struct connection);
+	__type(value, struct live_connection);
+} live_connections SEC(".maps");
+
+// Networks whose addresses are told apart, beside private ones. User space fills it.
+struct network {
+	__u32 prefix_bits;
+	struct address address;
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1024);
+	__type(key, struct network);
+	__type(value, __u32);
+} known_networks SEC(".maps");
+
+// Addresses behind which the peer is another's, such as those of Services. User space fills it.
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 16384);
+	__type(key, struct address);
+	__type(value, __u32);
+} translated_addresses SEC(".maps");
+
+// Of the connection only what `peer` tells apart; the rest is 0.
+struct edge_key {
+	struct connection connection;
+	__u32 role;
+};
+struct edge_value {
+	__u64 connects[OUTCOMES];
+	__u64 closed;
+	__u64 resets;
+	__u64 sent_bytes;
+	__u64 received_bytes;
+	__u64 retransmitted_segments;
+	__u64 rtt_microseconds;
+	__u64 rtt_connections;
+};
+COUNTING_MAP(edge_connects_total, edge_key, edge_value);
+
+static __always_inline int is_ipv4(const struct address *address)
+{
+	return !address->words[0] && !address->words[1] && address->words[2] == bpf_htonl(0xffff);
+}
+
+static __always_inline int is_loopback(const struct address *address)
+{
+	if (is_ipv4(address))
+		return bpf_ntohl(address->words[3]) >> 24 == 127;
+	return !address->words[0] && !address->words[1] && !address->words[2] && address->words[3] == bpf_htonl(1);
+}
+
+// 10/8, 172.16/12, 192.168/16, 100.64/10, 169.254/16; fc00::/7, fe80::/10.
+static __always_inline int is_private(const struct address *address)
+{
+	__u32 first = bpf_ntohl(address->words[is_ipv4(address) ? 3 : 0]);
+
+	if (!is_ipv4(address))
+		return first >> 25 == 0x7e || first >> 22 == 0x3fa;
+	return first >> 24 == 10 || first >> 20 == 0xac1 || first >> 16 == 0xc0a8 || first >> 22 == 0x191 || first >> 16 == 0xa9fe;
+}
+
+static __always_inline enum peer peer_class(const struct address *remote)
+{
+	struct network network = { .prefix_bits = 128, .address = *remote };
+
+	if (bpf_map_lookup_elem(&translated_addresses, remote))
+		return PEER_SINGLE;
+	return is_private(remote) || bpf_map_lookup_elem(&known_networks, &network) ? PEER_KNOWN : PEER_EXTERNAL;
+}
+
+// False: it never leaves the namespace, or is of neither family.
+static __always_inline int read_connection(const struct sock *sk, struct connection *connection)
+{
+	const struct sock_common *socket = &sk->__sk_common;
+
+	connection->netns = netns_of_socket(sk);
+	connection->local_port = port_of(sk);
+	connection->remote_port = socket->skc_dport;
+	if (socket->skc_family == AF_INET) {
+		connection->local.words[2] = connection->remote.words[2] = bpf_htonl(0xffff);
+		connection->local.words[3] = socket->skc_rcv_saddr;
+		connection->remote.words[3] = socket->skc_daddr;
+	} else if (socket->skc_family == AF_INET6 && bpf_core_field_exists(socket->skc_v6_daddr)) {
+		BPF_CORE_READ_INTO(&connection->local, socket, skc_v6_rcv_saddr);
+		BPF_CORE_READ_INTO(&connection->remote, socket, skc_v6_daddr);
+	} else {
+		return 0;
+	}
+	return !is_loopback(&connection->remote);
+}
+
+// This CPU's value of what the connection is counted as; null when the map is full.
+static __always_inline struct edge_value *edge_counter(const struct connection *connection, const struct live_connection *live)
+{
+	struct edge_value zero = {}, *value;
+	struct edge_key key = { .role = live->role };
+
+	if (live->peer == PEER_SINGLE) {
+		key.connection = *connection;
+	} else {
+		key.connection.netns = connection->netns;
+		if (live->peer == PEER_KNOWN)
+			key.connection.remote = connection->remote;
+	}
+	value = counter(&edge_connects_total, &key, &zero);
+	if (!value)
+		count_lost(LOST_EDGE_CONNECTS);
+	return value;
+}
+
+static __noinline int begin_edge(const struct sock *sk, enum role role)
+{
+	struct live_connection live = { .socket = (__u64)sk, .role = role };
+	struct connection connection = {};
+	struct edge_value *value;
+
+	if (!read_connection(sk, &connection))
+		return 0;
+	live.peer = peer_class(&connection.remote);
+	if (bpf_map_update_elem(&live_connections, &connection, &live, BPF_ANY))
+		count_lost(LOST_LIVE_CONNECTIONS);
+	value = edge_counter(&connection, &live);
+	if (value)
+		ADD(value->connects[OUTCOME_CONNECTED], 1);
+	return 0;
+}
+
+static __always_inline void fail_edge(const struct sock *sk, __u32 outcome)
+{
+	struct live_connection live = { .role = ROLE_CLIENT };
+	struct connection connection = {};
+	struct edge_value *value;
+
+	if (!read_connection(sk, &connection))
+		return;
+	live.peer = peer_class(&connection.remote);
+	value = edge_counter(&connection, &live);
+	if (!value || outcome >= OUTCOMES)
+		return;
+	ADD(value->connects[outcome], 1);
+	ADD(value->retransmitted_segments, BPF_CORE_READ((struct tcp_sock *)sk, total_retrans));
+}
+
+// The peer's FIN has come.
+static __always_inline int is_done(const struct sock *sk)
+{
+	return sk->__sk_common.skc_flags >> bpf_core_enum_value(enum sock_flags, SOCK_DONE) & 1;
+}
+
+// A FIN is the last in the queue.
+static __always_inline int has_sent_fin(const struct tcp_sock *tcp, int state)
+{
+	if (state == TCP_FIN_WAIT2)
+		return 1;
+	if (state != TCP_FIN_WAIT1 && state != TCP_CLOSING && state != TCP_LAST_ACK)
+		return 0;
+	return BPF_CORE_READ(tcp, snd_nxt) == BPF_CORE_READ(tcp, write_seq);
+}
+
+// Each byte of payload once: acknowledged, or under way. TCP counts a SYN that it began with and a FIN as bytes.
+static __always_inline __u64 sent_bytes(const struct tcp_sock *tcp, int state, __u32 role)
+{
+	__u64 bytes = BPF_CORE_READ(tcp, bytes_acked) + (__u32)(BPF_CORE_READ(tcp, snd_nxt) - BPF_CORE_READ(tcp, snd_una));
+
+	return bytes - (role == ROLE_CLIENT) - has_sent_fin(tcp, state);
+}
+
+// A reset that came has left an error. One of this side's is sent after the change of state: it ends a connection that
+// has not come to its end in order, which is in LAST_ACK, CLOSING, or FIN_WAIT2 when the FIN comes or nobody has the socket.
+static __always_inline int is_reset(const struct sock *sk, int state)
+{
+	switch (sk->sk_err) {
+	case EPIPE:
+	case ECONNRESET:
+	case ECONNABORTED:
+		return 1;
+	case ETIMEDOUT:
+		return 0;
+	}
+	if (state == TCP_FIN_WAIT2)
+		return sk->sk_socket && !is_done(sk);
+	return state == TCP_ESTABLISHED || state == TCP_CLOSE_WAIT || state == TCP_FIN_WAIT1;
+}
+
+// The kernel has taken the socket off its tables by now: who lists the sockets after having read the map finds none of
+// them in both.
+static __noinline int end_edge(const struct sock *sk, int state)
+{
+	const struct tcp_sock *tcp = (void *)sk;
+	struct live_connection live = { .role = ROLE_UNKNOWN, .peer = PEER_SINGLE }, *found;
+	struct connection connection = {};
+	struct edge_value *value;
+	__u32 rtt;
+
+	if (!read_connection(sk, &connection))
+		return 0;
+	found = bpf_map_lookup_elem(&live_connections, &connection);
+	if (found && found->socket == (__u64)sk) {
+		live = *found;
+		bpf_map_delete_elem(&live_connections, &connection);
+	}
+	value = edge_counter(&connection, &live);
+	if (!value)
+		return 0;
+	ADD(value->closed, 1);
+	if (is_reset(sk, state))
+		ADD(value->resets, 1);
+	ADD(value->sent_bytes, sent_bytes(tcp, state, live.role));
+	ADD(value->received_bytes, BPF_CORE_READ(tcp, bytes_received) - is_done(sk));
+	ADD(value->retransmitted_segments, BPF_CORE_READ(tcp, total_retrans));
+	rtt = BPF_CORE_READ(tcp, srtt_us) >> 3;
+	if (rtt) {
+		ADD(value->rtt_microseconds, rtt);
+		ADD(value->rtt_connections, 1);
+	}
+	return 0;
+}
+
 static __always_inline void end_connect(const struct sock *sk, __u64 id, int to, const __u64 *started)
 {
 	struct labelled_key key = { .netns = netns_of_socket(sk) };
@@ -936,6 +1205,12 @@ static __always_inline void end_connect(const struct sock *sk, __u64 id, int to,
 	count(&tcp_connects_total, LOST_CONNECTS, &key, 1);
 	if (to != TCP_ESTABLISHED)
 		show_failure(sk, &key);
+	if (!settings.counts_edges)
+		return;
+	if (to == TCP_ESTABLISHED)
+		begin_edge(sk, ROLE_CLIENT);
+	else
+		fail_edge(sk, key.label);
 }
 
 static __always_inline void count_rtt(const struct sock *sk)
@@ -978,18 +1253,21 @@ int state_changes(__u64 *ctx)
 			end_connect(sk, id, to, bpf_map_lookup_elem(&connect_starts, &id));
 		return 0;
 	case TCP_SYN_RECV:
-		if (sk->sk_socket) {
-			started = bpf_map_lookup_elem(&connect_starts, &id);
-			if (started)
-				end_connect(sk, id, to, started);
-		}
+		started = sk->sk_socket ? bpf_map_lookup_elem(&connect_starts, &id) : 0;
+		if (started)
+			end_connect(sk, id, to, started);
+		else if (settings.counts_edges && to == TCP_ESTABLISHED)
+			begin_edge(sk, ROLE_SERVER);
 		return 0;
 	case TCP_CLOSE:
 	case TCP_LISTEN:
 		return 0;
 	}
-	if (to == TCP_CLOSE)
+	if (to == TCP_CLOSE) {
 		count_rtt(sk);
+		if (settings.counts_edges)
+			end_edge(sk, from);
+	}
 	return 0;
 }
 

@@ -6,7 +6,7 @@ const EINVAL = -22
 const ENOSPC = -28
 const ENOTSUPP = -524
 
-/** Counters that each CPU keeps for itself. They are read without ever taking anything out, so nothing is lost or counted twice. */
+/** Counters that each CPU keeps for itself, or, unless `perCpu`, that all have in common. They are read without ever taking anything out, so nothing is lost or counted twice. */
 export interface CountingMap {
   /** Every entry, summed over the CPUs; exact below 2^53. Both arguments are valid during the call only. */
   read(onEntry: (key: DataView, values: Float64Array) => void): void
@@ -16,11 +16,11 @@ export interface CountingMap {
   take(key: Uint8Array): Float64Array | undefined
 }
 
-export function createCountingMap(libbpf: Libbpf, map: Address, name: string): CountingMap {
+export function createCountingMap(libbpf: Libbpf, map: Address, name: string, { perCpu = true } = {}): CountingMap {
   const fd = libbpf.mapFd(map)
   const keyWords = libbpf.keySize(map) / 4
   const counters = libbpf.valueSize(map) / 8
-  const cpus = libbpf.possibleCpus()
+  const cpus = perCpu ? libbpf.possibleCpus() : 1
   const wordsOfCpu = counters * 2
   const wordsOfEntry = wordsOfCpu * cpus
   const sums = new Float64Array(counters)

@@ -10,6 +10,7 @@ import { createNamespaces, type Namespaces } from './namespaces.ts'
 import { createNetlink, type Netlink } from './netlink.ts'
 import { createPods, type Pods } from './pods.ts'
 import { createScripts, type ScriptSetting, type Scripts } from './scripts.ts'
+import { createTcpSockets, type TcpSockets } from './tcp-sockets.ts'
 import { createTools, type ToolSettings, type Tools } from './tools.ts'
 import { type MapName, mapNames } from './traced-maps.ts'
 import { createTracer, type Tracer } from './tracer.ts'
@@ -19,6 +20,7 @@ import { createTranslations, type Translations } from './translations.ts'
 export interface Host {
   readonly files: Files
   readonly netlink: Netlink
+  readonly tcpSockets: TcpSockets
   readonly namespaces: Namespaces
   readonly pods: Pods
   readonly tracer: Tracer
@@ -72,9 +74,11 @@ export async function createHost({
   const pods = createPods({ root, files, host: namespaces.host })
   const tools = createTools(toolSettings, log)
   const scripts = createScripts(scriptSettings, log)
+  const files = createFiles({ root, namespaces })
   return {
     files,
     netlink,
+    tcpSockets: createTcpSockets(namespaces, netlink, files),
     namespaces,
     pods,
     tracer,

@@ -89,20 +89,56 @@ const maps = {
   /** Values: the sum in µs; connections. */
   tcp_rtt_seconds: { programs: ['state_changes'], byNamespace: true },
   icmp_sent_fragmentation_needed_total: { programs: ['sent_icmp'], byNamespace: true },
+  /**
+   * TCP connections as one of their ends saw them. Key: local and remote address (16 bytes each, IPv4 as ::ffff:a.b.c.d),
+   * local and remote port (u16, network order), u32 role (index in tracedRoles). Of them only what the connection's peer
+   * (tracedPeers) tells apart: nothing for `external`, the remote address for `known`, all for `single`; the rest is 0.
+   * Values: as in tracedEdgeValues.
+   */
+  edge_connects_total: { programs: ['state_changes'] },
 } as const satisfies Record<string, MapDefinition>
 export type MapName = keyof typeof maps
 export const mapNames = Object.keys(maps) as readonly MapName[]
 export const mapDefinition = (name: MapName): MapDefinition => maps[name]
 
 /** Maps of the programs' own that may be full too, and whose numbers are then missing. */
-export const ownMaps = { connect_starts: 'tcp_connect_duration_seconds' } as const satisfies Record<string, MapName>
+export const ownMaps = {
+  connect_starts: 'tcp_connect_duration_seconds',
+  live_connections: 'edge_connects_total',
+} as const satisfies Record<string, MapName>
+/**
+ * Connections whose beginning was seen and whose end was not. Key: the namespace, local and remote address, local and remote
+ * port, all as in edge_connects_total. Values: the socket's address in the kernel; role + 2^32 × peer.
+ */
+export type ConnectionsMap = 'live_connections'
 /** All of the programs' own, and who needs them. */
 export const programsOfOwnMaps = {
   connect_starts: ['state_changes'],
   address_owners: ['dropped_packets'],
+  live_connections: ['state_changes'],
+  known_networks: ['state_changes'],
+  translated_addresses: ['state_changes'],
 } as const satisfies Record<string, readonly ProgramName[]>
+/** Those that only edges need. */
+export const mapsOfEdges: readonly string[] = ['edge_connects_total', 'live_connections', 'known_networks', 'translated_addresses']
 /** The places of the map `lost`. */
 export const lostSlots: readonly string[] = [...mapNames, ...Object.keys(ownMaps)]
 
 export const tracedProtocols = ['other', 'tcp', 'udp', 'icmp'] as const
 export const tracedDirections = ['in', 'out', 'forward'] as const
+export const tracedRoles = ['unknown', 'client', 'server'] as const
+/** How the other end of a connection is told apart: not at all; by its address; or each connection is by itself. */
+export const tracedPeers = ['external', 'known', 'single'] as const
+/** The places of what an edge's map counts. The first are connects by outcome: connectOutcomes of metrics/labels.ts. */
+export const tracedEdgeValues = {
+  connected: 0,
+  outcomes: 8,
+  closed: 8,
+  resets: 9,
+  sentBytes: 10,
+  receivedBytes: 11,
+  retransmittedSegments: 12,
+  rttMicroseconds: 13,
+  rttConnections: 14,
+  size: 15,
+} as const

@@ -7,10 +7,12 @@ import { numberedReason, readDropReasons, readResetReasons } from './kernel-reas
 import { errorName, type Libbpf, loadLibbpf } from './libbpf.ts'
 import { createTracedEvents, eventMaps, type TracedEvents, type TracedEventType } from './traced-events.ts'
 import {
+  type ConnectionsMap,
   lostSlots,
   type MapName,
   mapDefinition,
   mapNames,
+  mapsOfEdges,
   ownMaps,
   type ProgramDefinition,
   type ProgramName,
@@ -45,7 +47,9 @@ export interface Tracer {
   /** What the numbers of the map do not tell on this kernel, in sentences. */
   caveats(map: MapName): readonly string[]
   /** Every entry of a map, cumulative since start, summed over the CPUs. The arguments are valid during the call only. */
-  read(map: MapName, onEntry: (key: DataView, values: Float64Array) => void): void
+  read(map: MapName | ConnectionsMap, onEntry: (key: DataView, values: Float64Array) => void): void
+  /** One connection that lives. undefined: there is no such. */
+  findConnection(key: Uint8Array): Float64Array | undefined
   /** Removes a key whose namespace is gone and returns its last values. undefined: there was no such key. */
   take(map: MapName, key: Uint8Array): Float64Array | undefined
   /**
@@ -66,6 +70,10 @@ export interface Tracer {
    * Undefined: no more. Of 16 bytes, IPv4 as ::ffff:a.b.c.d. Throws if there is no room.
    */
   setOwner(address: Uint8Array, owner: TracedNamespace | undefined): void
+  /** From now on edges tell the addresses of this network apart, beside those of private ones. Of 16 bytes and up to 128 bits. Throws if there is no room. */
+  addNetwork(address: Uint8Array, prefixBits: number): void
+  /** From now on, or no more, edges keep connections to this address apart, because their peer is elsewhere. Of 16 bytes. Throws if there is no room. */
+  setTranslated(address: Uint8Array, isTranslated: boolean): void
   /** Events these maps lack, exactly: refused by a full map; or the program was at work on that CPU when they came. */
   lost(of?: readonly MapName[]): { readonly mapFull: number; readonly recursion: number }
   stop(): Promise<void>
@@ -91,6 +99,7 @@ interface Running {
   readonly libbpf: Libbpf
   readonly object: BpfObject
   readonly maps: ReadonlyMap<MapName, CountingMap>
+  readonly connections: CountingMap | undefined
   /** A slot for each of lostSlots. */
   readonly lost: CountingMap
   readonly caveats: ReadonlyMap<MapName, readonly string[]>
@@ -126,7 +135,12 @@ export function createTracer(options: TracerOptions = {}): Tracer {
     if (running === undefined || reason !== undefined) throw new Error(`the tracer does not give ${what}: ${reason}`)
     return running
   }
-  const mapOf = (name: MapName) => demand(name).maps.get(name)!
+  const mapOf = (name: MapName | ConnectionsMap): CountingMap =>
+    name === 'live_connections' ? demand('edge_connects_total').connections! : demand(name).maps.get(name)!
+  const fdOf = (owner: MapName, name: string): number => {
+    const { libbpf, object } = demand(owner)
+    return libbpf.mapFd(object.findMap(name))
+  }
   const taskRecords = new DataView(new ArrayBuffer(limits.tracerTaskBytes))
 
   return {
@@ -153,6 +167,7 @@ export function createTracer(options: TracerOptions = {}): Tracer {
     caveats: (map) => demand(map).caveats.get(map) ?? [],
     read: (map, onEntry) => mapOf(map).read(onEntry),
     take: (map, key) => mapOf(map).take(key),
+    findConnection: (key) => mapOf('live_connections').get(key),
     reasonName: (reason) => dropReasons.get(reason) ?? numberedReason(reason),
     resetReasonName: (reason) => resetReasons.get(reason) ?? numberedReason(reason),
 
@@ -183,11 +198,25 @@ export function createTracer(options: TracerOptions = {}): Tracer {
     },
 
     setOwner(address, owner) {
-      const { libbpf, object } = demand('dropped_packets_total')
-      const fd = libbpf.mapFd(object.findMap('address_owners'))
+      const fd = fdOf('dropped_packets_total', 'address_owners')
+      const { libbpf } = running!
       const result =
         owner === undefined ? libbpf.deleteElem(fd, address) : libbpf.updateElem(fd, address, encodeNamespace(owner), 0)
       if (result < 0 && result !== ENOENT) throw new Error(`cannot set the owner of an address: ${errorName(result)}`)
+    },
+
+    addNetwork(address, prefixBits) {
+      const fd = fdOf('edge_connects_total', 'known_networks')
+      const key = new Uint8Array([...words([prefixBits]), ...address])
+      const result = running!.libbpf.updateElem(fd, key, words([1]), 0)
+      if (result < 0) throw new Error(`cannot tell the addresses of a network apart: ${errorName(result)}`)
+    },
+
+    setTranslated(address, isTranslated) {
+      const fd = fdOf('edge_connects_total', 'translated_addresses')
+      const { libbpf } = running!
+      const result = isTranslated ? libbpf.updateElem(fd, address, words([1]), 0) : libbpf.deleteElem(fd, address)
+      if (result < 0 && result !== ENOENT) throw new Error(`cannot tell of an address that it is translated: ${errorName(result)}`)
     },
 
     lost(of = mapNames) {
@@ -226,7 +255,7 @@ function load(
   libbpf: Libbpf,
   btf: KernelBtf,
   missing: Map<string, string>,
-  { host, events: showsEvents = false }: TracerOptions,
+  { host, events: showsEvents = false, off = [] }: TracerOptions,
 ): Running | undefined {
   const isTold = ({ struct, member }: Pick<Told, 'struct' | 'member'>): boolean => btf.hasNumber(struct, member)
   for (const name of programNames) {
@@ -251,7 +280,10 @@ function load(
   // The allocator that gives BPF memory for one key in any context came with 6.1; before, all of it is taken at once.
   const preallocate = !btf.hasStruct('bpf_mem_alloc')
   const isNeeded = (users: readonly ProgramName[]): boolean => users.some((program) => wanted.includes(program))
-  const needed = mapNames.filter((name) => isNeeded(mapDefinition(name).programs))
+  const hasEdges = !off.includes('edge_connects_total')
+  const needed = mapNames.filter(
+    (name) => isNeeded(mapDefinition(name).programs) && (hasEdges || !mapsOfEdges.includes(name)),
+  )
   const hasEvents = showsEvents && needed.length > 0
   const object = loadBpfObject(libbpf, {
     bytes: readFileSync(objectFile),
@@ -259,7 +291,8 @@ function load(
     prepare(findMap) {
       const leaveOut = (name: string) => libbpf.setAutocreate(findMap(name), false)
       for (const name of mapNames) if (!needed.includes(name)) leaveOut(name)
-      for (const [name, users] of Object.entries(programsOfOwnMaps)) if (!isNeeded(users)) leaveOut(name)
+      for (const [name, users] of Object.entries(programsOfOwnMaps))
+        if (!isNeeded(users) || (!hasEdges && mapsOfEdges.includes(name))) leaveOut(name)
       if (!hasEvents) for (const name of eventMaps) leaveOut(name)
       for (const name of needed) {
         const keys = mapDefinition(name).byNamespace ? limits.tracerNamespaces : limits.tracerKeys
@@ -268,8 +301,13 @@ function load(
       }
       libbpf.setMaxEntries(findMap('connect_starts'), limits.tracerConnects)
       libbpf.setMaxEntries(findMap('address_owners'), limits.tracerAddresses)
+      const { tracerConnections, tracerPreallocatedShare } = limits
+      libbpf.setMaxEntries(findMap('live_connections'), tracerConnections / (preallocate ? tracerPreallocatedShare : 1))
+      if (preallocate) libbpf.setMapFlags(findMap('live_connections'), 0)
+      libbpf.setMaxEntries(findMap('known_networks'), limits.tracerNetworks)
+      libbpf.setMaxEntries(findMap('translated_addresses'), limits.tracerTranslatedAddresses)
       libbpf.setMaxEntries(findMap('events'), limits.eventRingBytes)
-      const flags = [isTold(tellsErrors), hasEvents].map(Number)
+      const flags = [isTold(tellsErrors), hasEvents, hasEdges].map(Number)
       const settings = new Uint8Array([...encodeNamespace(host ?? { inode: 0, cookie: 0 }), ...words(flags)])
       const result = libbpf.setInitialValue(findMap('.rodata.settings'), settings, settings.length)
       if (result < 0) throw new Error(`the BPF object has other settings: ${errorName(result)}`)
@@ -277,10 +315,11 @@ function load(
     onRefused: (program, reason) => missing.set(program, reason),
   })
   if (!object) return undefined
-  const counting = (name: string) => createCountingMap(libbpf, object.findMap(name), name)
+  const counting = (name: string, perCpu = true) => createCountingMap(libbpf, object.findMap(name), name, { perCpu })
+  const connections = hasEdges && needed.includes('edge_connects_total') ? counting('live_connections', false) : undefined
   const counters = new Map(needed.map((name) => [name, counting(name)]))
   const events = hasEvents ? createTracedEvents(libbpf, object) : undefined
-  return { libbpf, object, maps: counters, lost: counting('lost'), caveats, events }
+  return { libbpf, object, maps: counters, connections, lost: counting('lost'), caveats, events }
 }
 
 function words(values: readonly number[]): Uint8Array {

@@ -29,6 +29,13 @@ export interface MetricDefinition {
   readonly origin: string
 }
 
+/** The labels of a row, which a metric has before its own. */
+export const rowLabels = {
+  node: [],
+  pod: ['namespace', 'pod'],
+  edge: ['client_namespace', 'client_workload', 'server_namespace', 'server_workload', 'reporter'],
+} as const satisfies Record<MetricDefinition['scope'], readonly LabelName[]>
+
 /** Upper bounds of duration histograms in seconds: 2^6, 2^8 … 2^24 µs. */
 export const histogramBoundsSeconds = [6, 8, 10, 12, 14, 16, 18, 20, 22, 24].map((power) => 2 ** power / 1e6)
 
@@ -725,6 +732,85 @@ export const catalogue = {
     labels: [],
     help: "TIME_WAIT sockets the host's network namespace may hold.",
     origin: '/proc/sys/net/ipv4/tcp_max_tw_buckets',
+  },
+
+  // Edges
+  netvitals_edge_sent_bytes_total: {
+    type: 'counter',
+    unit: 'bytes',
+    scope: 'edge',
+    birth: 'first',
+    source: 'trace-edges',
+    labels: [],
+    help: 'Payload of TCP connections from client to server, each byte once. Of connections that were there before the agent what came since.',
+    origin: 'tracepoint sock:inet_sock_set_state, tcp_sock bytes_acked, snd_nxt, bytes_received; sock_diag tcpi_bytes_acked, tcpi_bytes_received',
+  },
+  netvitals_edge_received_bytes_total: {
+    type: 'counter',
+    unit: 'bytes',
+    scope: 'edge',
+    birth: 'first',
+    source: 'trace-edges',
+    labels: [],
+    help: 'Payload of TCP connections from server to client, each byte once.',
+    origin: 'tracepoint sock:inet_sock_set_state, tcp_sock bytes_acked, snd_nxt, bytes_received; sock_diag tcpi_bytes_acked, tcpi_bytes_received',
+  },
+  netvitals_edge_connects_total: {
+    type: 'counter',
+    scope: 'edge',
+    birth: 'first',
+    source: 'trace-edges',
+    labels: ['outcome'],
+    help: 'TCP connects by how they ended; a server has only seen those that came about.',
+    origin: 'tracepoint sock:inet_sock_set_state, sk_err',
+  },
+  netvitals_edge_retransmitted_segments_total: {
+    type: 'counter',
+    scope: 'edge',
+    birth: 'first',
+    source: 'trace-edges',
+    labels: [],
+    help: 'Segments that the reporter sent again, those of the handshake included.',
+    origin: 'tracepoint sock:inet_sock_set_state, tcp_sock total_retrans; sock_diag tcpi_total_retrans',
+  },
+  netvitals_edge_resets_total: {
+    type: 'counter',
+    scope: 'edge',
+    birth: 'first',
+    source: 'trace-edges',
+    labels: [],
+    help: 'TCP connections that ended by a reset, whoever sent it, as the reporter saw it. Refused connects are not among them.',
+    origin: 'tracepoint sock:inet_sock_set_state, sk_err and the state before',
+  },
+  netvitals_edge_rtt_seconds: {
+    type: 'summary',
+    unit: 'seconds',
+    scope: 'edge',
+    birth: 'first',
+    source: 'trace-edges',
+    labels: [],
+    help: 'Smoothed round-trip time of TCP connections at their end.',
+    origin: 'tracepoint sock:inet_sock_set_state, tcp_sock srtt_us',
+  },
+  netvitals_edge_rtt_max_seconds: {
+    type: 'gauge',
+    unit: 'seconds',
+    scope: 'edge',
+    birth: 'first',
+    source: 'trace-edges',
+    labels: [],
+    combine: 'max',
+    help: 'Smoothed round-trip time of the worst connection that lives.',
+    origin: 'sock_diag tcpi_rtt',
+  },
+  netvitals_edge_connections: {
+    type: 'gauge',
+    scope: 'edge',
+    birth: 'first',
+    source: 'trace-edges',
+    labels: [],
+    help: 'Established TCP connections.',
+    origin: 'sock_diag',
   },
 
   // Connection tracking

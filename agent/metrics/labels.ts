@@ -80,6 +80,17 @@ const nameProviders = ['pods', 'peers'] as const
 export const labels = {
   namespace: { max: 512, help: 'Kubernetes namespace; empty for the host, `@netns` for a named network namespace' },
   pod: { max: 512, help: 'pod, or the name of a named network namespace; empty for the host' },
+  client_namespace: { max: 512, help: 'Kubernetes namespace of who called; `@netns` for a named network namespace; else empty' },
+  client_workload: {
+    max: 2048,
+    help: 'workload of who called, or the name of a named network namespace; `host`; `external` an address nobody knows; `other` beyond the limit',
+  },
+  server_namespace: { max: 512, help: 'the same of who was called' },
+  server_workload: { max: 2048, help: 'the same of who was called' },
+  reporter: {
+    values: ['client', 'server'],
+    help: 'which of the two ends has seen it: of two that are both on nodes with an agent each connection is told twice, so a sum takes one of them',
+  },
   device: { max: 64, help: 'network device' },
   reason: { max: 200, help: "why, in the running kernel's own words" },
   category: { values: dropCategories, help: 'what kind of drop the reason is' },

@@ -5,6 +5,7 @@ const groups: readonly (readonly [title: string, prefix: RegExp])[] = [
   ['Drops', /^netvitals_dropped/],
   ['Devices, softnet, queueing disciplines', /^netvitals_(device|softnet|qdisc)/],
   ['TCP', /^netvitals_tcp/],
+  ['Edges', /^netvitals_edge/],
   ['Connection tracking', /^netvitals_conntrack/],
   ['UDP, IP, ICMP, traffic', /^netvitals_(udp|ip|icmp|sockets_used|received|transmitted)/],
   ['Neighbour tables', /^netvitals_neighbour/],
@@ -18,9 +19,10 @@ const escapeCell = (text: string): string => text.replaceAll('|', '\\|')
 function renderMetric(name: MetricName): string {
   const { type, scope, birth, source, labels: names, help, origin } = definitionOf(name)
   const own = names.map((label) => `\`${label}\``).join(', ')
-  const all = scope === 'pod' ? ['`namespace`, `pod`', own].filter((text) => text !== '').join(', ') : own
-  const series = `${countLinesMax(definitionOf(name))}${scope === 'pod' ? ' per row' : ''}`
-  return `| \`${name}\` | ${type} | ${all} | ${escapeCell(help)} | ${escapeCell(origin)} | ${source} | ${scope === 'pod' ? birth : ''} | ${series} |`
+  const ofRow = { node: '', pod: '`namespace`, `pod`', edge: 'those of an edge' }[scope]
+  const all = [ofRow, own].filter((text) => text !== '').join(', ')
+  const series = `${countLinesMax(definitionOf(name))}${{ node: '', pod: ' per row', edge: ' per edge' }[scope]}`
+  return `| \`${name}\` | ${type} | ${all} | ${escapeCell(help)} | ${escapeCell(origin)} | ${source} | ${scope === 'node' ? '' : birth} | ${series} |`
 }
 
 function renderLabel(name: LabelName): string {

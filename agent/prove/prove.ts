@@ -229,6 +229,7 @@ async function collect(scenes: readonly Scene[], sources: readonly Source[]): Pr
     }
     const sink: Sink<MetricName> = {
       emit: emit as Sink<MetricName>['emit'],
+      add: () => true,
       absent: (metric, reason) => void without.set(metric, { outcome: 'absent', reason }),
       skip: ({ netns }, reason) => {
         if (of.has(netns)) fail(reason instanceof Error ? reason.message : reason)

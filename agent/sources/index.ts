@@ -16,6 +16,7 @@ import type { Source } from './source.ts'
 import { createToolHealth } from './tool-health.ts'
 import { createTraceConnects } from './trace-connects.ts'
 import { createTraceDrops } from './trace-drops.ts'
+import { createTraceEdges } from './trace-edges.ts'
 import { createTraceEvents } from './trace-events.ts'
 import { createTraceIcmp } from './trace-icmp.ts'
 import { createTraceResets } from './trace-resets.ts'
@@ -29,6 +30,7 @@ export function createSources(host: Host, scripts: readonly UserScript[] = []): 
     createTraceRetransmits(host),
     createTraceConnects(host),
     createTraceIcmp(host),
+    createTraceEdges(host),
     createTraceEvents(host),
     createNetlinkSockets(host),
     createProcSnmp(host),

@@ -1,16 +1,12 @@
-import { parseProcNetSockstat } from '../../parsers/proc-net-sockstat.ts'
-import { createSocketTableReader } from '../../parsers/proc-net-tcp.ts'
 import { type PortRange, parseNumbers, parsePortRanges } from '../../parsers/proc-sys.ts'
 import type { SocketRow } from '../../parsers/socket-row.ts'
 import { NotFound, Unreadable } from '../host/errors.ts'
 import type { Host } from '../host/host.ts'
 import type { NetworkNamespace } from '../host/namespaces.ts'
-import { isNetlinkUnavailable } from '../host/netlink.ts'
 import { limits } from '../limits.ts'
 import { type MetricsOf, metricsOf } from '../metrics/catalogue.ts'
 import { tcpStateByNumber, tcpStates } from '../metrics/labels.ts'
 import { createDestinations, type Destinations } from './destinations.ts'
-import { eachNamespace } from './each-namespace.ts'
 import type { Sink, Source } from './source.ts'
 
 type Metric = MetricsOf<'netlink-sockets'>
@@ -31,6 +27,13 @@ interface Tally {
   fullestListener: number | undefined
   readonly listeners: Map<number, { length: number; limit: number | undefined }>
   readonly destinations: Destinations
+}
+
+/** Of one namespace. */
+interface Reading {
+  readonly tally: Tally
+  readonly ephemeral: { readonly range: PortRange; readonly ports: number } | undefined
+  readonly byNetlink: boolean
 }
 
 const createTally = (): Tally => ({
@@ -73,60 +76,6 @@ export function createNetlinkSockets(host: Host): Source<Metric> {
   /** Ports once shown keep their row until they close, so that a queue does not jump between its port and `other`. */
   const admittedPorts = new WeakMap<NetworkNamespace, Set<number>>()
   let destinationsLost = 0
-
-  /** Walking the kernel's socket table costs a millisecond even for a namespace without sockets; asking for its size does not. */
-  function hasSockets(netns: NetworkNamespace): boolean {
-    for (const [file, keys] of [
-      ['sockstat', ['TCP.inuse', 'TCP.tw']],
-      ['sockstat6', ['TCP6.inuse']],
-    ] as const) {
-      try {
-        const table = parseProcNetSockstat(host.files.readNet(netns, file), `/proc/net/${file}`)
-        if (keys.some((key) => (table.get(key) ?? 0) > 0)) return true
-      } catch (error) {
-        if (!(error instanceof NotFound)) throw error
-      }
-    }
-    return false
-  }
-
-  async function readFromProc(netns: NetworkNamespace, ephemeral: PortRange | undefined, signal: AbortSignal): Promise<Tally> {
-    const tally = createTally()
-    for (const [file, family] of [
-      ['tcp', 4],
-      ['tcp6', 6],
-    ] as const) {
-      const reader = createSocketTableReader(`/proc/net/${file}`, family, (socket) => count(tally, socket, ephemeral))
-      try {
-        await host.files.stream(netns, file, (chunk) => reader.feed(chunk), signal)
-        reader.end()
-      } catch (error) {
-        if (!(error instanceof NotFound && family === 6)) throw error
-      }
-    }
-    return tally
-  }
-
-  async function readTally(
-    netns: NetworkNamespace,
-    isHost: boolean,
-    ephemeral: PortRange | undefined,
-    signal: AbortSignal,
-  ): Promise<{ tally: Tally; byNetlink: boolean }> {
-    if (!isHost && !hasSockets(netns)) return { tally: createTally(), byNetlink: true }
-    let tally = createTally()
-    try {
-      await host.netlink.dumpSockets(
-        netns,
-        { restart: () => void (tally = createTally()), socket: (socket) => count(tally, socket, ephemeral) },
-        signal,
-      )
-      return { tally, byNetlink: true }
-    } catch (error) {
-      if (!isNetlinkUnavailable(error)) throw error
-      return { tally: await readFromProc(netns, ephemeral, signal), byNetlink: false }
-    }
-  }
 
   /** The range connect() draws from, and how many ports of it are free for that. */
   function readEphemeral(netns: NetworkNamespace): { range: PortRange; ports: number } | undefined {
@@ -175,40 +124,60 @@ export function createNetlinkSockets(host: Host): Source<Metric> {
     for (const [state, value] of byName) sink.emit('netvitals_tcp_sockets', { of: { netns }, labels: { state }, value })
   }
 
+  function emit(sink: Sink<Metric>, netns: NetworkNamespace, { tally, ephemeral, byNetlink }: Reading): void {
+    const isHost = netns === host.namespaces.host
+    const of = { netns }
+    emitStates(sink, netns, tally)
+    emitListeners(sink, netns, tally)
+    sink.emit('netvitals_tcp_receive_queue_bytes', { of, labels: {}, value: tally.receiveQueueBytes })
+    sink.emit('netvitals_tcp_send_queue_bytes', { of, labels: {}, value: tally.sendQueueBytes })
+    if (byNetlink) {
+      sink.emit('netvitals_tcp_listen_queue_fullest_ratio', { of, labels: {}, value: tally.fullestListener ?? 0 })
+      sink.emit('netvitals_tcp_rtt_max_seconds', { of, labels: {}, value: (tally.rttMaxUs ?? 0) / 1e6 })
+    } else if (isHost) {
+      for (const metric of [
+        'netvitals_tcp_listen_queue_limit',
+        'netvitals_tcp_listen_queue_fullest_ratio',
+        'netvitals_tcp_rtt_max_seconds',
+      ] as const) {
+        sink.absent(metric, '/proc/net/tcp does not tell it; sock_diag would, through koffi')
+      }
+    }
+    if (ephemeral !== undefined) {
+      sink.emit('netvitals_tcp_ephemeral_ports_in_use', { of, labels: {}, value: tally.destinations.busiest })
+      sink.emit('netvitals_tcp_ephemeral_ports', { of, labels: {}, value: ephemeral.ports })
+    } else if (isHost) {
+      for (const metric of ['netvitals_tcp_ephemeral_ports_in_use', 'netvitals_tcp_ephemeral_ports'] as const)
+        sink.absent(metric, 'no /proc/sys/net/ipv4/ip_local_port_range')
+    }
+    destinationsLost += tally.destinations.lost
+  }
+
   return {
     name: 'netlink-sockets',
     writes: metricsOf('netlink-sockets'),
     needs: [{ library: 'koffi' }, { capability: 'CAP_SYS_ADMIN' }],
     async collect(sink, signal) {
-      await eachNamespace(host, sink, signal, async (netns, isHost) => {
-        const ephemeral = readEphemeral(netns)
-        const { tally, byNetlink } = await readTally(netns, isHost, ephemeral?.range, signal)
-        const of = { netns }
-        emitStates(sink, netns, tally)
-        emitListeners(sink, netns, tally)
-        sink.emit('netvitals_tcp_receive_queue_bytes', { of, labels: {}, value: tally.receiveQueueBytes })
-        sink.emit('netvitals_tcp_send_queue_bytes', { of, labels: {}, value: tally.sendQueueBytes })
-        if (byNetlink) {
-          sink.emit('netvitals_tcp_listen_queue_fullest_ratio', { of, labels: {}, value: tally.fullestListener ?? 0 })
-          sink.emit('netvitals_tcp_rtt_max_seconds', { of, labels: {}, value: (tally.rttMaxUs ?? 0) / 1e6 })
-        } else if (isHost) {
-          for (const metric of [
-            'netvitals_tcp_listen_queue_limit',
-            'netvitals_tcp_listen_queue_fullest_ratio',
-            'netvitals_tcp_rtt_max_seconds',
-          ] as const) {
-            sink.absent(metric, '/proc/net/tcp does not tell it; sock_diag would, through koffi')
-          }
-        }
-        if (ephemeral !== undefined) {
-          sink.emit('netvitals_tcp_ephemeral_ports_in_use', { of, labels: {}, value: tally.destinations.busiest })
-          sink.emit('netvitals_tcp_ephemeral_ports', { of, labels: {}, value: ephemeral.ports })
-        } else if (isHost) {
-          for (const metric of ['netvitals_tcp_ephemeral_ports_in_use', 'netvitals_tcp_ephemeral_ports'] as const)
-            sink.absent(metric, 'no /proc/sys/net/ipv4/ip_local_port_range')
-        }
-        destinationsLost += tally.destinations.lost
-      })
+      const { host: hostNetns } = host.namespaces
+      let tally = createTally()
+      let ephemeral: { range: PortRange; ports: number } | undefined
+      let failure: { readonly error: unknown } | undefined
+      await host.tcpSockets.walk(
+        {
+          begin(netns) {
+            tally = createTally()
+            ephemeral = readEphemeral(netns)
+          },
+          socket: (row) => count(tally, row, ephemeral?.range),
+          end: (netns, byNetlink) => emit(sink, netns, { tally, ephemeral, byNetlink }),
+          failed(netns, error) {
+            if (netns === hostNetns) failure = { error }
+            else sink.skip({ netns }, error instanceof Error ? error : String(error))
+          },
+        },
+        signal,
+      )
+      if (failure !== undefined) throw failure.error
       sink.lost('destinations_full', destinationsLost)
     },
   }

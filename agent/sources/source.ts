@@ -20,10 +20,16 @@ export interface SummaryValue {
   readonly count: number
 }
 
+/** The two ends of connections, and which of them has seen them. */
+export interface EdgeEnds {
+  readonly client: Subject
+  readonly server: Subject
+  readonly reporter: 'client' | 'server'
+}
 interface Scopes {
   node: 'node'
   pod: Subject
-  edge: { readonly client: Subject; readonly server: Subject; readonly reporter: 'client' | 'server' }
+  edge: EdgeEnds
 }
 interface Values {
   counter: number
@@ -31,6 +37,11 @@ interface Values {
   histogram: HistogramValue
   summary: SummaryValue
 }
+
+/** Metrics whose rows sum what several subjects have done, and keep it when those are gone. */
+type Summed = {
+  [M in MetricName]: Catalogue[M] extends { readonly scope: 'edge'; readonly type: 'counter' | 'summary' } ? M : never
+}[MetricName]
 
 type Own<M extends MetricName> = Catalogue[M]['labels'][number]
 /** A metric may close a label's free text further, in its own `only` list. */
@@ -65,6 +76,11 @@ export interface Sample<M extends MetricName> {
 
 export interface Sink<M extends MetricName> {
   emit<K extends M>(metric: K, sample: Sample<K>): void
+  /**
+   * Of an edge: what has come since it was last told, for the row to add. False: nobody knows one of the two; it is to be
+   * told again. What was added stays so, even if the source fails afterwards.
+   */
+  add<K extends M & Summed>(metric: K, sample: Sample<K>): boolean
   /** This kernel or configuration cannot give it: no zeros, `check` says so. */
   absent(metric: M, reason: string): void
   /** One subject could not be read this time: counted, what was emitted for it is discarded, the others intact, its last values held. */

@@ -21,8 +21,8 @@ export interface TracedReader<M extends MetricName> {
   readonly metrics?: readonly M[]
   /** The host's row shows 0 of what has not happened yet; called for it before its entries. */
   zero?(netns: NetworkNamespace): void
-  /** Called for each entry. `key` begins after the namespace; its arguments are valid during the call only. */
-  emit(netns: NetworkNamespace, key: DataView, values: Float64Array): void
+  /** Called for each entry. `key` begins after the namespace; the arguments are valid during the call only. */
+  emit(netns: NetworkNamespace, key: DataView, values: Float64Array, wholeKey: DataView): void
   /** Called for entries whose namespace the kernel could not tell; without, they are nobody's. */
   emitUnattributed?(key: DataView, values: Float64Array): void
 }
@@ -30,6 +30,8 @@ export interface TracedReader<M extends MetricName> {
 export interface TracedCounters<M extends MetricName> {
   /** Emits all entries, tells what is absent and what was lost, and takes out what is long gone. */
   collect(sink: Sink<M>, signal: AbortSignal, readers: readonly TracedReader<M>[]): Promise<void>
+  /** Takes an entry out that no program will touch any more, and returns its last values; undefined: there is none. */
+  take(map: MapName, key: Uint8Array): Float64Array | undefined
 }
 
 /** Of an entry on a kernel without cookies: who had the inode, and what had been counted before. */
@@ -63,7 +65,14 @@ export function createTracedCounters<M extends MetricName>(
     return values.map((value, i) => value - (before[i] ?? 0))
   }
 
+  /** The last value and the removal are one call. */
+  function take(map: MapName, key: Uint8Array): Float64Array | undefined {
+    tenants.delete(`${map} ${toText(new DataView(key.buffer))}`)
+    return tracer.take(map, key)
+  }
+
   return {
+    take,
     async collect(sink, signal, readers) {
       const knowsProcesses = tracer.missing('tasks') === undefined
       const owners = new Map<string, NetworkNamespace | undefined>()
@@ -98,18 +107,14 @@ export function createTracedCounters<M extends MetricName>(
           const owner = owners.get(id)
           if (owner !== undefined) {
             knownNow.add(id)
-            if (cookie32 !== 0) return emit(owner, rest, values)
-            return emit(owner, rest, sinceTenancy(`${map} ${toText(key)}`, owner, values))
+            if (cookie32 !== 0) return emit(owner, rest, values, key)
+            return emit(owner, rest, sinceTenancy(`${map} ${toText(key)}`, owner, values), key)
           }
-          emit(namespaces.stranger(inode, cookie32), rest, values)
+          emit(namespaces.stranger(inode, cookie32), rest, values, key)
           if (inode !== 0 && isOver(id))
             over.push(new Uint8Array(key.buffer.slice(key.byteOffset, key.byteOffset + key.byteLength)))
         })
-        // One by one: the last value and the removal are one call.
-        for (const key of over) {
-          tracer.take(map, key)
-          tenants.delete(`${map} ${toText(new DataView(key.buffer))}`)
-        }
+        for (const key of over) take(map, key)
         for (const caveat of tracer.caveats(map)) sink.caveat(caveat)
       }
       known = knownNow

@@ -22,6 +22,7 @@ const ownIdentity: Identity = {
   providers: () => new Map(),
   nested: () => 0,
   resolve: (subject) => (subject.address === 'unknown' ? undefined : host),
+  endOf: ({ address }) => (address === undefined ? undefined : { namespace: '', workload: address }),
   rows: () => [host],
   unlisted: () => 0,
 }

@@ -71,6 +71,7 @@ describe('createSocketTableReader on recorded tables', () => {
           receiveQueue: Number.parseInt(rx!, 16),
           sendQueue: state === 10 ? undefined : Number.parseInt(tx!, 16),
           rttUs: undefined,
+          traffic: undefined,
           inode: Number(inode),
           uid: Number(uid),
         }
@@ -136,6 +137,7 @@ describe('createSocketTableReader', () => {
         receiveQueue: 3,
         sendQueue: undefined,
         rttUs: undefined,
+        traffic: undefined,
         inode: 12345,
         uid: 0,
       },
@@ -255,6 +257,7 @@ describe('createSocketTableReader', () => {
           remote: fill(s.remote),
           sendQueue: s.state === 10 ? undefined : s.sendQueue,
           rttUs: undefined,
+          traffic: undefined,
         }))
         expect(
           read(

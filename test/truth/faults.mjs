@@ -149,6 +149,15 @@ function connectionActions(sockets) {
       for (const socket of sockets) sent += Math.max(0, Number(libc.send(socket, data, bytes, MSG_DONTWAIT | MSG_NOSIGNAL)))
       return { sent }
     },
+    /** Takes all that is there. */
+    read: () => {
+      let received = 0
+      const buffer = Buffer.alloc(65536)
+      for (const socket of sockets) {
+        for (let got = 1; got > 0; received += Math.max(0, got)) got = Number(libc.recv(socket, buffer, buffer.length, MSG_DONTWAIT))
+      }
+      return { received }
+    },
     /** Sends a FIN, keeps the socket. */
     shutdown: each((socket) => libc.shutdown(socket, SHUT_WR)),
     close: closeAll,

@@ -275,6 +275,7 @@ requireRoot('netlink on the real kernel', () => {
       receiveQueue: 0,
       sendQueue: 33,
       rttUs: undefined,
+      traffic: undefined,
     })
     expect(found.find(({ state, localPort }) => state === 10 && localPort === 7001)).toMatchObject({ family: 6 })
     const ss = exec('ss', '-tanH')

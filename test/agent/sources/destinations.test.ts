@@ -21,6 +21,7 @@ const socket = (local: readonly number[], remote: readonly number[], remotePort:
     rttUs: undefined,
     sentAgoMs: undefined,
     receivedAgoMs: undefined,
+    traffic: undefined,
     inode: 0,
     uid: 0,
   }

@@ -2,6 +2,7 @@ import { NotFound } from '../../../agent/host/errors.ts'
 import type { Host } from '../../../agent/host/host.ts'
 import type { NetworkNamespace } from '../../../agent/host/namespaces.ts'
 import { NetlinkUnavailable } from '../../../agent/host/netlink.ts'
+import { createTcpSockets } from '../../../agent/host/tcp-sockets.ts'
 import type { Tracer } from '../../../agent/host/tracer.ts'
 
 /** A namespace that no kernel has. */
@@ -63,7 +64,9 @@ export function createFakeHost(others: readonly NetworkNamespace[] = [], tracer?
       },
     },
   }
-  return { files, answers, host: host as unknown as Host }
+  const complete = host as unknown as Host
+  Object.assign(host, { tcpSockets: createTcpSockets(complete.namespaces, complete.netlink, complete.files) })
+  return { files, answers, host: complete }
 }
 
 const align = (bytes: Uint8Array): Uint8Array => Buffer.concat([bytes, Buffer.alloc((4 - (bytes.length % 4)) % 4)])

@@ -29,7 +29,7 @@ export function createFakeTracer(): FakeTracer {
     reasonName: (reason) => ['no_socket', 'netfilter_drop', 'brand_new'][reason] ?? `reason_${reason}`,
     resetReasonName: (reason) => ['not_specified', 'no_socket'][reason] ?? `reason_${reason}`,
     read(map, onEntry) {
-      for (const { inode, cookie = inode, label, values } of fake.entries[map] ?? []) {
+      for (const { inode, cookie = inode, label, values } of (map === 'live_connections' ? [] : fake.entries[map]) ?? []) {
         const bytes = Uint32Array.of(inode, cookie, ...(label === undefined ? [] : [label]))
         onEntry(new DataView(bytes.buffer), Float64Array.from(values))
       }

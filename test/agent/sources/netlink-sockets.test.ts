@@ -19,6 +19,7 @@ const nobody: SocketRow = {
   rttUs: undefined,
   sentAgoMs: undefined,
   receivedAgoMs: undefined,
+  traffic: undefined,
   inode: 0,
   uid: 0,
 }

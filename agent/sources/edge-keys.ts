@@ -1,0 +1,76 @@
+import { formatAddress } from '../../parsers/address.ts'
+import { readU32 } from '../../parsers/netlink.ts'
+import type { SocketRow } from '../../parsers/socket-row.ts'
+
+// The keys of the tracer's maps of connections, as words in the machine's order: inode and low half of the cookie of the
+// namespace; local address; remote address; both ports, in network order; in those of edges the role.
+
+export const connectionWords = 11
+export const edgeWords = 12
+const localAt = 2
+const remoteAt = 6
+const portsAt = 10
+const roleAt = 11
+
+/** What IPv4 addresses have in front as IPv6 has them: ::ffff:0:0. */
+const mappedWord = 0xffff0000
+
+const swap = (port: number): number => (port >> 8) | ((port & 0xff) << 8)
+
+/** Writes a socket's addresses and ports; the namespace is there. */
+export function writeConnection(key: Uint32Array, { family, addresses, localAt: local, remoteAt: remote, ...row }: SocketRow): void {
+  writeAddress(key, localAt, addresses, local, family)
+  writeAddress(key, remoteAt, addresses, remote, family)
+  key[portsAt] = swap(row.localPort) + swap(row.remotePort) * 0x10000
+}
+
+function writeAddress(key: Uint32Array, at: number, bytes: Uint8Array, from: number, family: 4 | 6): void {
+  if (family === 6) {
+    for (let word = 0; word < 4; word++) key[at + word] = readU32(bytes, from + word * 4)
+    return
+  }
+  key[at] = 0
+  key[at + 1] = 0
+  key[at + 2] = mappedWord
+  key[at + 3] = readU32(bytes, from)
+}
+
+/** The edge of a connection: of all that it is, what its peer tells apart. */
+export function writeEdge(edge: Uint32Array, connection: Uint32Array, role: number, peer: 'external' | 'known' | 'single'): void {
+  if (peer === 'single') edge.set(connection)
+  else {
+    edge.fill(0)
+    edge.set(connection.subarray(0, localAt))
+    if (peer === 'known') edge.set(connection.subarray(remoteAt, portsAt), remoteAt)
+  }
+  edge[roleAt] = role
+}
+
+/** 127/8 and ::1: it never leaves the namespace. */
+export function isLoopback(key: Uint32Array): boolean {
+  if (key[remoteAt] !== 0 || key[remoteAt + 1] !== 0) return false
+  if (key[remoteAt + 2] === mappedWord) return (key[remoteAt + 3]! & 0xff) === 127
+  return key[remoteAt + 2] === 0 && key[remoteAt + 3] === 0x01000000
+}
+
+/** One end of a connection. */
+export interface ConnectionEnd {
+  readonly address: string
+  readonly port: number
+}
+
+/** Of a key of edges. Of a connection that is not kept apart the local end is :: and 0, and so is the remote port. */
+export function readEdge(key: Uint32Array): { local: ConnectionEnd; remote: ConnectionEnd; role: number; isSingle: boolean } {
+  const bytes = new Uint8Array(key.buffer, key.byteOffset, key.byteLength)
+  const end = (at: number, port: number): ConnectionEnd => ({
+    address: formatAddress(bytes.subarray(at * 4, at * 4 + 16)),
+    port: swap(port),
+  })
+  const ports = key[portsAt]!
+  return {
+    local: end(localAt, ports & 0xffff),
+    remote: end(remoteAt, ports >>> 16),
+    role: key[roleAt]!,
+    isSingle: ports !== 0,
+  }
+}

@@ -1,0 +1,276 @@
+import type { SocketRow, SocketTraffic } from '../../parsers/socket-row.ts'
+import type { NetworkNamespace } from '../host/namespaces.ts'
+import { tracedEdgeValues, tracedPeers, tracedRoles } from '../host/traced-maps.ts'
+import { limits } from '../limits.ts'
+import { type ConnectionEnd, connectionWords, edgeWords, isLoopback, readEdge, writeConnection, writeEdge } from './edge-keys.ts'
+import { createKeyTable } from './key-table.ts'
+
+/** include/net/tcp_states.h. */
+const established = 1
+const synSent = 2
+const synRecv = 3
+const finWait2 = 5
+const closeWait = 8
+const lastAck = 9
+const listen = 10
+const closing = 11
+
+const { sentBytes, receivedBytes, retransmittedSegments, size } = tracedEdgeValues
+/** What a connection that lives has too, besides those that ended. */
+const carried = [sentBytes, receivedBytes, retransmittedSegments] as const
+
+/** What one end has seen of its connections to another, or, where they are kept apart, of one. */
+export interface EdgeRecord {
+  readonly netns: NetworkNamespace
+  readonly role: 'client' | 'server'
+  /** `::` and 0: any but those of the known networks. */
+  readonly local: ConnectionEnd
+  readonly remote: ConnectionEnd
+  readonly isSingle: boolean
+  /** As in the kernel's map. */
+  readonly key: Uint32Array
+  /** What ended, as tracedEdgeValues has it: the kernel's counters. */
+  ended: Float64Array
+  /** What has been handed on of what ended and of what lives. */
+  readonly counted: Float64Array
+  /** Of those that live, in the newest sweep. */
+  live: { connections: number; rttMaxUs: number; readonly values: Float64Array } | undefined
+  isInKernel: boolean
+  changedAtMs: number
+}
+
+export interface EdgeRecords {
+  /** What the kernel has counted follows, and the connections that live. */
+  beginSweep(): void
+  /** An entry of the kernel's map of edges. */
+  ended(netns: NetworkNamespace, key: DataView, values: Float64Array): void
+  /** An entry of the kernel's map of connections. */
+  connection(key: DataView, values: Float64Array): void
+  /** The sockets of a namespace follow, or do so anew. */
+  begin(netns: NetworkNamespace): void
+  socket(row: SocketRow): void
+  end(): void
+  all(): readonly EdgeRecord[]
+  /** False: the sockets of its namespace could not be read in this sweep. */
+  isRead(record: EdgeRecord): boolean
+  /** What is new since it was handed on, as tracedEdgeValues has it. */
+  growth(record: EdgeRecord): Float64Array
+  /** It was handed on. */
+  count(record: EdgeRecord, growth: Float64Array, nowMs: number): void
+  /** The kernel has it no longer; it had these last. */
+  taken(record: EdgeRecord, values: Float64Array): void
+  /** Lets go of those that neither the kernel has nor a connection that lives. */
+  endSweep(): void
+  /** How many found no place, since start. */
+  readonly refused: number
+}
+
+export interface EdgeRecordsOptions {
+  /** Whether the kernel counts edges: else all that is known is what lives. */
+  readonly isTraced: () => boolean
+  /** A connection that came into being since they were handed out; its role and peer as the kernel's map has it. */
+  readonly findConnection: (key: Uint8Array) => Float64Array | undefined
+}
+
+export function createEdgeRecords({ isTraced, findConnection }: EdgeRecordsOptions): EdgeRecords {
+  const connections = createKeyTable(connectionWords)
+  /** Role + 2^32 × peer, by the connection's number. */
+  let natures: number[] = []
+  const table = createKeyTable(edgeWords)
+  let records: EdgeRecord[] = []
+  const listeners = new WeakMap<NetworkNamespace, Set<number>>()
+  /** Of the namespace at hand. */
+  let netns: NetworkNamespace | undefined
+  let ports = new Set<number>()
+  let readNow = new Set<NetworkNamespace>()
+  let touched = new Set<EdgeRecord>()
+  let hasCookies = false
+  let isLate = false
+  let refused = 0
+
+  /** Of the key in the table, new or not; undefined: there is no place. */
+  function admit(owner: NetworkNamespace): EdgeRecord | undefined {
+    const number = table.find()
+    if (number !== -1) {
+      const known = records[number]!
+      if (known.netns === owner) return known
+      return (records[number] = createRecord(owner)) // on a kernel without cookies, another of the same inode
+    }
+    if (records.length >= limits.edgeRecords) {
+      refused++
+      return undefined
+    }
+    const record = createRecord(owner)
+    records[table.add()] = record
+    return record
+  }
+
+  function createRecord(owner: NetworkNamespace): EdgeRecord {
+    const key = table.key.slice()
+    const { role, ...ends } = readEdge(key)
+    return {
+      netns: owner,
+      role: toRole(role) ?? guessRole(listeners.get(owner) ?? ports, ends.local.port, ends.remote.port),
+      ...ends,
+      key,
+      ended: new Float64Array(size),
+      counted: new Float64Array(size),
+      live: undefined,
+      isInKernel: false,
+      changedAtMs: 0,
+    }
+  }
+
+  /** Role and peer of the connection in the table. */
+  function findNature(): number {
+    const number = connections.find()
+    if (number !== -1) return natures[number]!
+    writeEdge(table.key, connections.key, 0, 'single')
+    if (table.find() !== -1) return unseen
+    const [, nature = unseen] = findConnection(new Uint8Array(connections.key.buffer)) ?? []
+    return nature
+  }
+
+  function guessNature(row: SocketRow): number {
+    const role = guessRole(ports, row.localPort, row.remotePort)
+    return tracedRoles.indexOf(role) + tracedPeers.indexOf('known') * 2 ** 32
+  }
+
+  return {
+    beginSweep() {
+      connections.clear()
+      natures = []
+      readNow = new Set()
+      for (const record of records) Object.assign(record, { live: undefined, isInKernel: false })
+    },
+
+    ended(owner, key, values) {
+      for (let word = 0; word < edgeWords; word++) table.key[word] = key.getUint32(word * 4, true)
+      if (table.key[1] !== 0) hasCookies = true
+      const isNew = table.find() === -1
+      const record = admit(owner)
+      if (record === undefined) return
+      record.ended.set(values)
+      record.isInKernel = true
+      // Of one whose beginning was not seen nobody knows what was before the agent: only what comes from now on counts.
+      if (isNew && isUnseen(record)) for (const i of carried) record.counted[i] = values[i]!
+    },
+
+    connection(key, [, nature = 0]) {
+      for (let word = 0; word < connectionWords; word++) connections.key[word] = key.getUint32(word * 4, true)
+      if (connections.key[1] !== 0) hasCookies = true
+      natures[connections.add()] = nature
+    },
+
+    begin(owner) {
+      for (const record of touched) record.live = undefined
+      touched = new Set()
+      netns = owner
+      ports = new Set()
+      // Where the kernel tells twins apart, and it is not known yet which of them this is, its connections have to wait.
+      isLate = isTraced() && hasCookies && owner.cookie === undefined
+      connections.key[0] = owner.inode ?? 0
+      connections.key[1] = hasCookies ? (owner.cookie ?? 0) % 0x1_0000_0000 : 0
+    },
+
+    socket(row) {
+      const { state, traffic, rttUs } = row
+      if (state === listen) ports.add(row.localPort)
+      if (traffic === undefined || isLate || state === listen || state === synSent || state === synRecv) return
+      writeConnection(connections.key, row)
+      if (isLoopback(connections.key)) return
+      const nature = isTraced() ? findNature() : guessNature(row)
+      const role = nature % 2 ** 32
+      writeEdge(table.key, connections.key, role, tracedPeers[Math.floor(nature / 2 ** 32)] ?? 'single')
+      const isNew = table.find() === -1
+      const record = admit(netns!)
+      if (record === undefined) return
+      if (isNew && isUnseen(record)) record.counted.set(valuesOf(traffic, state, role, 0), sentBytes)
+      touched.add(record)
+      record.live ??= { connections: 0, rttMaxUs: 0, values: new Float64Array(carried.length) }
+      const { live } = record
+      valuesOf(traffic, state, role, traffic.silentMs < limits.edgeQuietMs ? 1 : 0).forEach((value, i) => {
+        live.values[i]! += value
+      })
+      if (state === established) live.connections++
+      if ((state === established || state === closeWait) && rttUs !== undefined) live.rttMaxUs = Math.max(live.rttMaxUs, rttUs)
+    },
+
+    end() {
+      listeners.set(netns!, ports)
+      readNow.add(netns!)
+      touched = new Set()
+    },
+
+    all: () => records,
+    isRead: (record) => readNow.has(record.netns),
+
+    growth({ ended, live, counted }) {
+      const growth = ended.slice()
+      carried.forEach((i, place) => {
+        growth[i]! += live?.values[place] ?? 0
+      })
+      // What was seen alive and ended since the kernel's map was read is in neither: it comes with the next sweep.
+      for (let i = 0; i < size; i++) growth[i] = Math.max(0, growth[i]! - counted[i]!)
+      return growth
+    },
+
+    count(record, growth, nowMs) {
+      for (let i = 0; i < size; i++) record.counted[i]! += growth[i]!
+      if (record.live !== undefined || growth.some((value) => value > 0)) record.changedAtMs = nowMs
+    },
+
+    taken(record, values) {
+      for (let i = 0; i < size; i++) record.counted[i] = Math.max(0, record.counted[i]! - values[i]!)
+      record.ended.fill(0)
+      record.isInKernel = false
+    },
+
+    endSweep() {
+      const kept = records.filter(({ isInKernel, live }) => isInKernel || live !== undefined)
+      if (kept.length === records.length) return
+      records = kept
+      table.clear()
+      for (const { key } of records) {
+        table.key.set(key)
+        table.add()
+      }
+    },
+
+    get refused() {
+      return refused
+    },
+  }
+}
+
+/** The nature of a connection whose beginning was not seen. */
+const unseen = tracedRoles.indexOf('unknown') + tracedPeers.indexOf('single') * 2 ** 32
+
+function isUnseen({ key }: EdgeRecord): boolean {
+  return toRole(readEdge(key).role) === undefined
+}
+
+function toRole(role: number): EdgeRecord['role'] | undefined {
+  const name = tracedRoles[role]
+  return name === 'unknown' ? undefined : name
+}
+
+/** Of a connection whose beginning was not seen: who listens is the server, else who has the smaller port. */
+function guessRole(listeners: ReadonlySet<number>, localPort: number, remotePort: number): EdgeRecord['role'] {
+  return listeners.has(localPort) || localPort < remotePort ? 'server' : 'client'
+}
+
+/**
+ * What a connection that lives has carried, in the order of `carried`, without the SYN and the FINs that TCP counts as bytes.
+ * The state is told a moment earlier than the bytes: what may be a FIN is held back.
+ */
+function valuesOf({ bytesAcknowledged, bytesReceived, ...traffic }: SocketTraffic, state: number, role: number, heldBack: 0 | 1) {
+  const syn = tracedRoles[role] === 'client' ? 1 : 0
+  const finAcknowledged = state === finWait2 ? 1 : heldBack
+  const finReceived = state === closeWait || state === lastAck || state === closing ? 1 : heldBack
+  return [
+    Math.max(0, bytesAcknowledged - syn - finAcknowledged),
+    Math.max(0, bytesReceived - finReceived),
+    traffic.retransmittedSegments,
+  ]
+}

@@ -1,0 +1,125 @@
+import type { Host } from '../host/host.ts'
+import { tracedEdgeValues } from '../host/traced-maps.ts'
+import { isTurnOver, nextTurn } from '../host/turn.ts'
+import { limits } from '../limits.ts'
+import { type MetricsOf, metricsOf } from '../metrics/catalogue.ts'
+import { connectOutcomes } from '../metrics/labels.ts'
+import { createEdgeRecords, type EdgeRecord } from './edge-records.ts'
+import type { EdgeEnds, Sink, Source } from './source.ts'
+import { createTracedCounters, tracerNeeds } from './traced-counters.ts'
+
+type Metric = MetricsOf<'trace-edges'>
+const map = 'edge_connects_total'
+
+const microsecondsPerSecond = 1e6
+const { outcomes, closed, resets, sentBytes, receivedBytes, retransmittedSegments, rttMicroseconds, rttConnections } = tracedEdgeValues
+
+/** What lives is told without the tracer too. */
+const liveMetrics: readonly Metric[] = ['netvitals_edge_connections', 'netvitals_edge_rtt_max_seconds']
+
+/** TCP connections between workloads: what has ended the kernel counts as it ends, of what lives it is asked in every sweep. */
+export function createTraceEdges(host: Host, now: () => number = () => performance.now()): Source<Metric> {
+  const { tracer, tcpSockets } = host
+  const counters = createTracedCounters<Metric>(host)
+  const writes = metricsOf('trace-edges')
+  const isTraced = (): boolean => tracer.missing(map) === undefined
+  const records = createEdgeRecords({ isTraced, findConnection: (key) => tracer.findConnection(key) })
+
+  /** Before the sockets are listed: a connection that ends in between is in neither, and none is in both. */
+  async function readKernel(sink: Sink<Metric>, signal: AbortSignal): Promise<void> {
+    await host.addresses.refresh(signal)
+    records.beginSweep()
+    await counters.collect(sink, signal, [
+      {
+        map,
+        metrics: writes.filter((metric) => !liveMetrics.includes(metric)),
+        emit: (netns, _, values, key) => records.ended(netns, key, values),
+      },
+    ])
+    if (!isTraced()) return
+    if (isTurnOver()) await nextTurn(signal)
+    tracer.read('live_connections', (key, values) => records.connection(key, values))
+  }
+
+  /** All at once: what was added stays, so nothing may come between. */
+  function tell(sink: Sink<Metric>): void {
+    const inKernel = records.all().filter(({ isInKernel }) => isInKernel).length
+    for (const record of records.all()) {
+      const of = endsOf(record)
+      if (isTraced()) {
+        const last = isOver(record, inKernel) ? counters.take(map, new Uint8Array(record.key.buffer)) : undefined
+        if (last !== undefined) record.ended = last
+        const growth = records.growth(record)
+        if (addGrowth(sink, of, growth)) records.count(record, growth, now())
+        if (last !== undefined) records.taken(record, last)
+      }
+      if (records.isRead(record)) emitLive(sink, of, record)
+    }
+    records.endSweep()
+    const { mapFull } = tracer.lost([map])
+    if (isTraced()) sink.lost('map_full', mapFull + records.refused)
+  }
+
+  /** No program touches its key any more, or will hardly do so while there is little room. */
+  function isOver({ isSingle, isInKernel, ended, live, changedAtMs }: EdgeRecord, inKernel: number): boolean {
+    if (!isInKernel || live !== undefined) return false
+    const failed = ended.subarray(1, outcomes).some((count) => count > 0)
+    if (isSingle) return ended[closed]! > 0 || failed
+    return inKernel > limits.tracerKeys / 2 && changedAtMs > 0 && now() - changedAtMs > limits.edgeRecordIdleMs
+  }
+
+  return {
+    name: 'trace-edges',
+    writes,
+    needs: [...tracerNeeds, { tracepoint: 'sock:inet_sock_set_state' }, { capability: 'CAP_SYS_ADMIN' }],
+    async collect(sink, signal) {
+      await tcpSockets.walk(
+        {
+          start: () => readKernel(sink, signal),
+          begin: (netns) => records.begin(netns),
+          socket: (row) => records.socket(row),
+          end: () => records.end(),
+          failed(netns, error) {
+            records.begin(netns)
+            sink.skip({ netns }, error instanceof Error ? error : String(error))
+          },
+        },
+        signal,
+      )
+      signal.throwIfAborted()
+      tell(sink)
+    },
+  }
+}
+
+function endsOf({ netns, role, remote: { address } }: EdgeRecord): EdgeEnds {
+  return role === 'client'
+    ? { client: { netns }, server: { address }, reporter: role }
+    : { client: { address }, server: { netns }, reporter: role }
+}
+
+/** False: nobody knows the namespace. */
+function addGrowth(sink: Sink<Metric>, of: EdgeEnds, growth: Float64Array): boolean {
+  let isKnown = true
+  const add = (metric: Parameters<Sink<Metric>['add']>[0], value: number): void => {
+    if (value > 0 && isKnown) isKnown = sink.add(metric, { of, labels: {}, value } as never)
+  }
+  connectOutcomes.forEach((outcome, i) => {
+    const value = growth[i]!
+    if (value > 0 && isKnown) isKnown = sink.add('netvitals_edge_connects_total', { of, labels: { outcome }, value })
+  })
+  const [there, back] = of.reporter === 'client' ? [sentBytes, receivedBytes] : [receivedBytes, sentBytes]
+  add('netvitals_edge_sent_bytes_total', growth[there]!)
+  add('netvitals_edge_received_bytes_total', growth[back]!)
+  add('netvitals_edge_retransmitted_segments_total', growth[retransmittedSegments]!)
+  add('netvitals_edge_resets_total', growth[resets]!)
+  const rtt = { sum: growth[rttMicroseconds]! / microsecondsPerSecond, count: growth[rttConnections]! }
+  if (rtt.count > 0 && isKnown) isKnown = sink.add('netvitals_edge_rtt_seconds', { of, labels: {}, value: rtt })
+  return isKnown
+}
+
+function emitLive(sink: Sink<Metric>, of: EdgeEnds, { live }: EdgeRecord): void {
+  sink.emit('netvitals_edge_connections', { of, labels: {}, value: live?.connections ?? 0 })
+  if (live !== undefined && live.rttMaxUs > 0)
+    sink.emit('netvitals_edge_rtt_max_seconds', { of, labels: {}, value: live.rttMaxUs / microsecondsPerSecond })
+}
