@@ -37,7 +37,7 @@ requireTraced('edge_connects_total', 'edges', () => {
   let topology: Topology
   let wiring: Wiring
   beforeEach(async () => {
-    topology = await createTopology('nve-edges')
+    topology = await createTopology('nve-edges', { network: 83 })
     wiring = await startWiring()
     await wiring.sweep()
   })

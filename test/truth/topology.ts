@@ -96,8 +96,11 @@ export function requireTraced(map: MapName, title: string, body: () => void): vo
   })
 }
 
-/** `name` begins the namespaces' names and is used by one test file only: what an earlier run left behind is removed. */
-export async function createTopology(name: string, { router: routed = false } = {}): Promise<Topology> {
+/**
+ * `name` begins the namespaces' names and is used by one test file only: what an earlier run left behind is removed.
+ * `network`: of their addresses, for tests that have to find out whose an address is.
+ */
+export async function createTopology(name: string, { router: routed = false, network = 77 } = {}): Promise<Topology> {
   removeNamespaces(name)
   const processes = new Set<ChildProcess>()
   const dispose = async () => {
@@ -105,11 +108,11 @@ export async function createTopology(name: string, { router: routed = false } = 
     removeNamespaces(name)
   }
   try {
-    const a = addNamespace(`${name}-a`, routed ? ['10.77.1.1', 'fd77:1::1'] : ['10.77.0.1', 'fd77::1'])
-    const b = addNamespace(`${name}-b`, routed ? ['10.77.2.1', 'fd77:2::1'] : ['10.77.0.2', 'fd77::2'])
-    const router = routed ? addNamespace(`${name}-r`, ['10.77.1.254', 'fd77:1::fe']) : undefined
+    const a = addNamespace(`${name}-a`, routed ? [`10.${network}.1.1`, `fd${network}:1::1`] : [`10.${network}.0.1`, `fd${network}::1`])
+    const b = addNamespace(`${name}-b`, routed ? [`10.${network}.2.1`, `fd${network}:2::1`] : [`10.${network}.0.2`, `fd${network}::2`])
+    const router = routed ? addNamespace(`${name}-r`, [`10.${network}.1.254`, `fd${network}:1::fe`]) : undefined
     if (router) {
-      const farSide = { ...router, ipv4: '10.77.2.254', ipv6: 'fd77:2::fe' }
+      const farSide = { ...router, ipv4: `10.${network}.2.254`, ipv6: `fd${network}:2::fe` }
       join([a, 'eth0'], [router, 'eth0'])
       join([b, 'eth0'], [farSide, 'eth1'])
       for (const [end, gateway] of [[a, router] as const, [b, farSide] as const]) {
