@@ -1,4 +1,4 @@
-import type { Identity, WorkloadEnd } from './identity/identity.ts'
+import type { Identity, End } from './identity/identity.ts'
 import { limits } from './limits.ts'
 import { definitionOf, type MetricName } from './metrics/catalogue.ts'
 import { cleanLabelValue } from './metrics/label-text.ts'
@@ -9,8 +9,8 @@ import type { EdgeEnds } from './sources/source.ts'
 /** What the connections between two workloads are called on /metrics: one row for each of the two who may have seen them. */
 export interface EdgeRow {
   readonly id: number
-  readonly client: WorkloadEnd
-  readonly server: WorkloadEnd
+  readonly client: End
+  readonly server: End
   readonly reporter: 'client' | 'server'
   /** As a row of one subject has them. */
   readonly isHost: false
@@ -42,16 +42,16 @@ export interface Edges {
 }
 
 /** An address that nobody knows. */
-const external: WorkloadEnd = { namespace: '', workload: 'external' }
+const external: End = { namespace: '', workload: 'external' }
 /** Both ends of the row of those beyond the limit. */
-const other: WorkloadEnd = { namespace: '', workload: 'other' }
+const other: End = { namespace: '', workload: 'other' }
 
 export function createEdges(identity: Pick<Identity, 'endOf'>): Edges {
   const entries = new Map<string, Entry>()
   const entryOf = new Map<EdgeRow, Entry>()
   let nextId = 0
 
-  function admit(client: WorkloadEnd, server: WorkloadEnd, reporter: EdgeEnds['reporter']): Entry {
+  function admit(client: End, server: End, reporter: EdgeEnds['reporter']): Entry {
     const key = [client.namespace, client.workload, server.namespace, server.workload, reporter].join('\u0001')
     const known = entries.get(key)
     if (known !== undefined) return known
@@ -64,7 +64,7 @@ export function createEdges(identity: Pick<Identity, 'endOf'>): Edges {
     return entry
   }
 
-  function name(subject: EdgeEnds['client']): WorkloadEnd | undefined {
+  function name(subject: EdgeEnds['client']): End | undefined {
     const end = identity.endOf(subject) ?? (subject.address === undefined ? undefined : external)
     return end && { namespace: cleanLabelValue(end.namespace), workload: cleanLabelValue(end.workload) }
   }

@@ -74,7 +74,6 @@ export async function createHost({
   const pods = createPods({ root, files, host: namespaces.host })
   const tools = createTools(toolSettings, log)
   const scripts = createScripts(scriptSettings, log)
-  const files = createFiles({ root, namespaces })
   return {
     files,
     netlink,

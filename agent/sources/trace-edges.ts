@@ -27,7 +27,6 @@ export function createTraceEdges(host: Host, now: () => number = () => performan
 
   /** Before the sockets are listed: a connection that ends in between is in neither, and none is in both. */
   async function readKernel(sink: Sink<Metric>, signal: AbortSignal): Promise<void> {
-    await host.addresses.refresh(signal)
     records.beginSweep()
     await counters.collect(sink, signal, [
       {

@@ -17,7 +17,6 @@ const host: Row = { id: 0, namespace: '', pod: '', isHost: true, isPod: false, .
 const ownIdentity: Identity = {
   refresh: async () => undefined,
   lookForUnknown: () => undefined,
-  endOf: () => undefined,
   hostPods: () => [],
   providers: () => new Map(),
   nested: () => 0,

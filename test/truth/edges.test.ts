@@ -3,7 +3,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import type { MetricName } from '../../agent/metrics/catalogue.ts'
 import { parseLabels } from '../../agent/metrics/label-text.ts'
 import { startWiring, type Wiring } from '../wiring.ts'
-import { expectNothingLost, readStack } from './events.ts'
+import { expectNothingLost, readStack, stormSize } from './events.ts'
 import { createTopology, type Holder, type Namespace, requireTraced, slowness, type Topology } from './topology.ts'
 
 type Reporter = 'client' | 'server'
@@ -61,7 +61,10 @@ requireTraced('edge_connects_total', 'edges', () => {
     }
   }
 
-  describe.each(['ipv4', 'ipv6'] as const)('%s', (family) => {
+  describe.each([
+    { family: 'ipv4', iptables: 'iptables' },
+    { family: 'ipv6', iptables: 'ip6tables' },
+  ] as const)('$family', ({ family, iptables }) => {
     async function connect(count: number): Promise<{ client: Holder; server: Holder }> {
       const { a, b } = topology
       const server = await topology.hold(b, 'tcp-listen', { address: b[family], port: 5001 })
@@ -87,5 +90,199 @@ requireTraced('edge_connects_total', 'edges', () => {
       await expectEdge({ ...closed, 'connects_total connected': 10 })
       for (const reporter of reporters) expect(readEdge(wiring, [topology.a, topology.b], reporter)).not.toHaveProperty('resets_total')
     })
+
+    it('connections that came and went between two sweeps', async () => {
+      const { a, b } = topology
+      const server = await topology.hold(b, 'tcp-serve', { address: b[family], port: 5001 })
+      const served = server.act('serve', { count: 100, bytes: 70 })
+      await topology.run(a, 'tcp-exchange', { address: b[family], port: 5001, count: 100, bytes: 100 })
+      await served
+      await expectEdge({
+        sent_bytes_total: 5050,
+        received_bytes_total: 7000,
+        'connects_total connected': 100,
+        rtt_seconds: 100,
+      })
+    })
+
+    it('half closed: a FIN is no payload, whoever sends it first, and whoever waits for the other', async () => {
+      const { client, server } = await connect(5)
+      await client.act('send', { bytes: 10 })
+      await client.act('shutdown') // FIN_WAIT2 here, CLOSE_WAIT there
+      await server.act('send', { bytes: 20 })
+      await expectEdge({ sent_bytes_total: 50, received_bytes_total: 100 })
+      await server.act('read')
+      await client.act('read')
+      await server.act('shutdown')
+      await expectEdge({ sent_bytes_total: 50, received_bytes_total: 100 })
+      await client.act('close')
+      await server.act('close')
+      await expectEdge({ sent_bytes_total: 50, received_bytes_total: 100, rtt_seconds: 5 })
+    })
+
+    it('closed by one side, and the other never: FIN_WAIT2 runs out', async () => {
+      const { a } = topology
+      topology.exec(a, 'sysctl', '-qw', 'net.ipv4.tcp_fin_timeout=1')
+      const { client, server } = await connect(5)
+      await client.act('send', { bytes: 10 })
+      await server.act('read')
+      await client.act('close')
+      await expectEdge({ sent_bytes_total: 50, rtt_seconds: 5 }, ['client'])
+      await expectEdge({ sent_bytes_total: 50 }, ['server'])
+      await server.act('send', { bytes: 20 }) // nobody is there
+      await server.act('close')
+      const [atClient, atServer] = reporters.map((reporter) => readEdge(wiring, [topology.a, topology.b], reporter))
+      expect(atClient).not.toHaveProperty('received_bytes_total')
+      expect(atServer).not.toHaveProperty('received_bytes_total')
+      await expectEdge({ received_bytes_total: 100, rtt_seconds: 5 }, ['server'])
+    })
+
+    it('resets, whoever sends them', async () => {
+      const first = await connect(4)
+      await first.client.act('send', { bytes: 11 })
+      await first.server.act('read')
+      await first.client.act('reset')
+      await expectEdge({ resets_total: 4, sent_bytes_total: 44, rtt_seconds: 4 })
+      await first.server.act('close')
+      await first.server.stop()
+      await first.client.stop()
+      const second = await connect(3)
+      await second.client.act('send', { bytes: 5 })
+      await second.server.act('close') // with data unread
+      await expectEdge({ resets_total: 7, sent_bytes_total: 59, rtt_seconds: 7, 'connects_total connected': 7 })
+      await second.client.act('close')
+      await expectEdge({ resets_total: 7, sent_bytes_total: 59, rtt_seconds: 7 })
+    })
+
+    it('connects that fail', async () => {
+      const { a, b } = topology
+      await topology.hold(a, 'tcp-connect', { address: b[family], port: 5009, count: 6 })
+      await expectEdge({ 'connects_total refused': 6 }, ['client'])
+      topology.exec(b, iptables, '-A', 'INPUT', '-p', 'tcp', '--dport', '5008', '-j', 'DROP')
+      await topology.hold(a, 'tcp-connect', { address: b[family], port: 5008, count: 2, synRetries: 1, timeoutMs: 10_000 })
+      const segments = { retransmitted_segments_total: readStack(topology, a)('Tcp.RetransSegs') }
+      await expectEdge({ 'connects_total refused': 6, 'connects_total timed_out': 2, ...segments }, ['client'])
+      expect(readEdge(wiring, [a, b], 'server')).toEqual({})
+    })
+
+    it('segments sent again are no payload sent again', async () => {
+      const { a, b } = topology
+      const bytes = Math.ceil(8_000_000 / slowness)
+      const sink = await topology.hold(b, 'tcp-sink', { address: b[family], port: 5001 })
+      topology.exec(a, 'ip', 'link', 'set', 'eth0', 'gso_max_segs', '4')
+      const everyTwentieth = ['-m', 'statistic', '--mode', 'nth', '--packet', '19', '--every', '20']
+      topology.exec(b, iptables, '-A', 'INPUT', '-p', 'tcp', ...everyTwentieth, '-j', 'DROP')
+      const read = sink.act('read')
+      await topology.run(a, 'tcp-bulk', { address: b[family], port: 5001, bytes })
+      expect(await read).toEqual({ received: bytes })
+      const segments = readStack(topology, a)('Tcp.RetransSegs')
+      expect(segments).toBeGreaterThan(0)
+      await expectEdge({ sent_bytes_total: bytes, retransmitted_segments_total: segments }, ['client'])
+      await expectEdge({ sent_bytes_total: bytes }, ['server'])
+    })
+
+    it('a firewall on the way out: what was tried and did not leave is no payload', async () => {
+      const { a } = topology
+      const { client, server } = await connect(2)
+      const rule = ['OUTPUT', '-p', 'tcp', '--dport', '5001', '-j', 'DROP']
+      topology.exec(a, iptables, '-A', ...rule)
+      await client.act('send', { bytes: 100 })
+      await sleep(2000)
+      topology.exec(a, iptables, '-D', ...rule)
+      await expectEdge({ sent_bytes_total: 200 })
+      await server.act('read')
+      await client.act('close')
+      await server.act('close')
+      await expectEdge({ sent_bytes_total: 200, rtt_seconds: 2 })
+    })
+
+    it('never too much, and in the end exactly, whenever it is looked while connections come and go', async () => {
+      const { a, b } = topology
+      const count = stormSize(6000)
+      const server = await topology.hold(b, 'tcp-serve', { address: b[family], port: 5001 })
+      const stays = await topology.hold(a, 'tcp-connect', { address: b[family], port: 5001, count: 0 })
+      const served = server.act('serve', { count, bytes: 500 })
+      let isOver = false
+      const exchange = topology
+        .run<{ sent: number; received: number; resets: number }>(a, 'tcp-exchange', {
+          address: b[family],
+          port: 5001,
+          count,
+          bytes: 1000,
+          resetEvery: 7,
+        })
+        .finally(() => (isOver = true))
+      const readings: Record<Reporter, Record<string, number>[]> = { client: [], server: [] }
+      while (!isOver) {
+        await wiring.sweep()
+        for (const reporter of reporters) readings[reporter].push(readEdge(wiring, [a, b], reporter))
+        await sleep(5)
+      }
+      const { sent, received, resets } = await exchange
+      await served
+      await stays.stop()
+      const truth = {
+        sent_bytes_total: sent,
+        received_bytes_total: received,
+        'connects_total connected': count,
+        resets_total: resets,
+        rtt_seconds: count,
+      }
+      await expectEdge(truth, ['client'])
+      await expectEdge(truth, ['server'])
+      for (const reporter of reporters) {
+        for (const [name, total] of Object.entries(truth)) {
+          const seen = readings[reporter].map((reading) => reading[name] ?? 0)
+          expect(seen, `${name} of the ${reporter}`).toEqual(seen.toSorted((x, y) => x - y))
+          expect(seen.at(-1) ?? 0, `${name} of the ${reporter}`).toBeLessThanOrEqual(total)
+        }
+      }
+      expect(readings.client.length).toBeGreaterThan(2)
+    })
+  })
+
+  it('IPv4 by sockets of IPv6 is IPv4', async () => {
+    const { a, b } = topology
+    const server = await topology.hold(b, 'tcp-listen', { address: '::', port: 5001 })
+    const client = await topology.hold(a, 'tcp-connect', { address: `::ffff:${b.ipv4}`, port: 5001, count: 3 })
+    await server.act('accept', { count: 3 })
+    await client.act('send', { bytes: 100 })
+    await expectEdge({ sent_bytes_total: 300, connections: 3 })
+    await server.act('read')
+    await client.act('close')
+    await server.act('close')
+    await expectEdge({ sent_bytes_total: 300, connections: 0, rtt_seconds: 3 })
+  })
+
+  it('within a namespace: what goes over loopback is no edge', async () => {
+    const { a } = topology
+    await topology.run(a, 'tcp-storm', { address: '127.0.0.1', port: 5001, count: 10, end: 'close' })
+    await topology.run(a, 'tcp-storm', { address: a.ipv4, port: 5001, count: 10, end: 'close' })
+    for (const reporter of reporters) {
+      await wiring.sweep()
+      expect(readEdge(wiring, [a, a], reporter)).toMatchObject({ 'connects_total connected': 10, rtt_seconds: 10 })
+    }
+  })
+
+  it('connections that were there before the agent: what comes from now on', async () => {
+    const { a, b } = topology
+    const server = await topology.hold(b, 'tcp-listen', { address: b.ipv4, port: 5001 })
+    const client = await topology.hold(a, 'tcp-connect', { address: b.ipv4, port: 5001, count: 4 })
+    await server.act('accept', { count: 4 })
+    await client.act('send', { bytes: 1000 })
+    await wiring.stop()
+    wiring = await startWiring()
+    await wiring.sweep()
+    await expectEdge({ connections: 4 })
+    for (const reporter of reporters) expect(readEdge(wiring, [a, b], reporter)).toEqual({ connections: 4 })
+    await client.act('send', { bytes: 7 })
+    await server.act('send', { bytes: 3 })
+    await expectEdge({ connections: 4, sent_bytes_total: 28, received_bytes_total: 12 })
+    await client.act('read')
+    await server.act('read')
+    await server.act('close')
+    await client.act('close')
+    await expectEdge({ connections: 0, sent_bytes_total: 28, received_bytes_total: 12, rtt_seconds: 4 })
+    for (const reporter of reporters) expect(readEdge(wiring, [a, b], reporter)).not.toHaveProperty('connects_total connected')
   })
 })

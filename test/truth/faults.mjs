@@ -228,6 +228,57 @@ function tcpSink({ address, port }) {
   return { ready: {}, actions: { read } }
 }
 
+/**
+ * `tcp-serve`: a listener; the action `serve` takes so many connections, one after the other: it reads each to its end, then
+ * answers with so many bytes and closes.
+ */
+function tcpServe({ address, port }) {
+  const { listener } = tcpListen({ address, port })
+  const buffer = Buffer.alloc(65536)
+  const serve = ({ count, bytes }) => {
+    let received = 0
+    for (let i = 0; i < count; i++) {
+      const socket = check('accept', libc.accept4(listener, null, null, 0))
+      received += readToEnd(socket, buffer)
+      libc.send(socket, buffer, bytes, MSG_NOSIGNAL) // in vain, if it was reset
+      libc.close(socket)
+    }
+    return { received }
+  }
+  return { ready: {}, actions: { serve } }
+}
+
+/**
+ * `tcp-exchange`: connections to a `tcp-serve`, one after the other: sends 1, 2 … `bytes` bytes in turn and its FIN, reads
+ * the answer, and closes; every `resetEvery`th resets instead of the FIN.
+ */
+function tcpExchange({ address, port, count, bytes, resetEvery = Infinity }) {
+  const to = sizedAddress(address, port)
+  const buffer = Buffer.alloc(65536)
+  const result = { sent: 0, received: 0, resets: 0 }
+  for (let i = 0; i < count; i++) {
+    const socket = openSocket(address, SOCK_STREAM)
+    if (libc.connect(socket, ...to) < 0) throw new Error(`connection ${i}: ${lastError()}`)
+    result.sent += Number(check('send', libc.send(socket, buffer, (i % bytes) + 1, MSG_NOSIGNAL)))
+    if ((i + 1) % resetEvery === 0) {
+      libc.setsockopt(socket, SOL_SOCKET, SO_LINGER, Buffer.from(Int32Array.of(1, 0).buffer), 8)
+      result.resets++
+    } else {
+      libc.shutdown(socket, SHUT_WR)
+      result.received += readToEnd(socket, buffer)
+    }
+    libc.close(socket)
+  }
+  return result
+}
+
+/** How many bytes there were, up to a FIN or a reset. */
+function readToEnd(socket, buffer) {
+  let received = 0
+  for (let got = 1; got > 0; received += Math.max(0, got)) got = Number(libc.recv(socket, buffer, buffer.length, 0))
+  return received
+}
+
 /** `raw-send`: whole IP packets, `hex` from the IP header on, each `count` times. The kernel fills in IPv4's checksum. */
 function rawSend({ address, hex, count = 1 }) {
   const socket = openSocket(address, SOCK_RAW, IPPROTO_RAW)
@@ -258,6 +309,8 @@ const verbs = {
   'tcp-storm': tcpStorm,
   'tcp-bulk': tcpBulk,
   'tcp-sink': tcpSink,
+  'tcp-serve': tcpServe,
+  'tcp-exchange': tcpExchange,
   'raw-send': rawSend,
   namespace,
 }
