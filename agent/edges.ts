@@ -33,8 +33,8 @@ interface Entry {
 
 /** Sums by workload that outlive the pods they are of. */
 export interface Edges {
-  /** The row of two ends; `isUsed`: it is kept for a while from now. Undefined: nobody knows the namespace of one of them. */
-  find(ends: EdgeEnds, nowMs: number, isUsed: boolean): EdgeRow | undefined
+  /** The row of two ends, which is kept for a while from now. Undefined: nobody knows the namespace of one of them. */
+  find(ends: EdgeEnds, nowMs: number): EdgeRow | undefined
   /** Adds what has come since the sweep before to the row's sum. */
   add(row: EdgeRow, name: MetricName, labels: Labels, value: SeriesValue): void
   /** Hands out all sums of all rows, and lets go of rows that were not used for long. */
@@ -70,12 +70,12 @@ export function createEdges(identity: Pick<Identity, 'endOf'>): Edges {
   }
 
   return {
-    find(ends, nowMs, isUsed) {
+    find(ends, nowMs) {
       const client = name(ends.client)
       const server = name(ends.server)
       if (client === undefined || server === undefined) return undefined
       const entry = admit(client, server, ends.reporter)
-      if (isUsed || entry.usedAtMs === 0) entry.usedAtMs = nowMs
+      entry.usedAtMs = nowMs
       return entry.row
     },
     add(row, metric, labels, value) {

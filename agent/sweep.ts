@@ -84,7 +84,7 @@ export function createSweep(parts: SweepParts): Sweep {
       const of = sample.of as 'node' | Subject | EdgeEnds
       let row: SeriesRow | undefined
       if (of !== 'node') {
-        row = 'reporter' in of ? findEdge(of, sample.value !== 0) : identity.resolve(of)
+        row = 'reporter' in of ? findEdge(of) : identity.resolve(of)
         if (row === undefined) {
           if (!('reporter' in of)) collection.unresolved.add(of.netns ?? of.address ?? of.hostDevice)
           return
@@ -96,12 +96,12 @@ export function createSweep(parts: SweepParts): Sweep {
     function add(name: MetricName, { of, labels, value }: AnySample): boolean {
       if (!open) return false
       demand(name)
-      const row = findEdge(of as EdgeEnds, true)
+      const row = findEdge(of as EdgeEnds)
       if (row !== undefined) edges.add(row, name, labels as Record<string, string>, value)
       return row !== undefined
     }
-    function findEdge(ends: EdgeEnds, isUsed: boolean): EdgeRow | undefined {
-      const row = edges.find(ends, now(), isUsed)
+    function findEdge(ends: EdgeEnds): EdgeRow | undefined {
+      const row = edges.find(ends, now())
       if (row === undefined) collection.unresolved.add(ends[ends.reporter].netns)
       return row
     }

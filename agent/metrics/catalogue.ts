@@ -809,7 +809,7 @@ export const catalogue = {
     birth: 'first',
     source: 'trace-edges',
     labels: [],
-    help: 'Established TCP connections.',
+    help: 'Established TCP connections. Where there is none, half closed ones included, there is no series.',
     origin: 'sock_diag',
   },
 

@@ -51,8 +51,6 @@ export interface EdgeRecords {
   socket(row: SocketRow): void
   end(): void
   all(): readonly EdgeRecord[]
-  /** False: the sockets of its namespace could not be read in this sweep. */
-  isRead(record: EdgeRecord): boolean
   /** What is new since it was handed on, as tracedEdgeValues has it. */
   growth(record: EdgeRecord): Float64Array
   /** It was handed on. */
@@ -68,11 +66,13 @@ export interface EdgeRecords {
 export interface EdgeRecordsOptions {
   /** Whether the kernel counts edges: else all that is known is what lives. */
   readonly isTraced: () => boolean
+  /** Whether this kernel tells twins among namespaces apart, as far as that is known: else the first key that has a cookie tells. */
+  readonly hasCookies: boolean
   /** A connection that came into being since they were handed out; its role and peer as the kernel's map has it. */
   readonly findConnection: (key: Uint8Array) => Float64Array | undefined
 }
 
-export function createEdgeRecords({ isTraced, findConnection }: EdgeRecordsOptions): EdgeRecords {
+export function createEdgeRecords({ isTraced, findConnection, ...options }: EdgeRecordsOptions): EdgeRecords {
   const connections = createKeyTable(connectionWords)
   /** Role + 2^32 × peer, by the connection's number. */
   let natures: number[] = []
@@ -82,9 +82,8 @@ export function createEdgeRecords({ isTraced, findConnection }: EdgeRecordsOptio
   /** Of the namespace at hand. */
   let netns: NetworkNamespace | undefined
   let ports = new Set<number>()
-  let readNow = new Set<NetworkNamespace>()
   let touched = new Set<EdgeRecord>()
-  let hasCookies = false
+  let { hasCookies } = options
   let isLate = false
   let refused = 0
 
@@ -140,7 +139,6 @@ export function createEdgeRecords({ isTraced, findConnection }: EdgeRecordsOptio
     beginSweep() {
       connections.clear()
       natures = []
-      readNow = new Set()
       for (const record of records) Object.assign(record, { live: undefined, isInKernel: false })
     },
 
@@ -198,12 +196,10 @@ export function createEdgeRecords({ isTraced, findConnection }: EdgeRecordsOptio
 
     end() {
       listeners.set(netns!, ports)
-      readNow.add(netns!)
       touched = new Set()
     },
 
     all: () => records,
-    isRead: (record) => readNow.has(record.netns),
 
     growth({ ended, live, counted }) {
       const growth = ended.slice()

@@ -23,7 +23,11 @@ export function createTraceEdges(host: Host, now: () => number = () => performan
   const counters = createTracedCounters<Metric>(host)
   const writes = metricsOf('trace-edges')
   const isTraced = (): boolean => tracer.missing(map) === undefined
-  const records = createEdgeRecords({ isTraced, findConnection: (key) => tracer.findConnection(key) })
+  const records = createEdgeRecords({
+    isTraced,
+    hasCookies: host.namespaces.host.cookie !== undefined,
+    findConnection: (key) => tracer.findConnection(key),
+  })
 
   /** Before the sockets are listed: a connection that ends in between is in neither, and none is in both. */
   async function readKernel(sink: Sink<Metric>, signal: AbortSignal): Promise<void> {
@@ -52,7 +56,7 @@ export function createTraceEdges(host: Host, now: () => number = () => performan
         if (addGrowth(sink, of, growth)) records.count(record, growth, now())
         if (last !== undefined) records.taken(record, last)
       }
-      if (records.isRead(record)) emitLive(sink, of, record)
+      emitLive(sink, of, record)
     }
     records.endSweep()
     const { mapFull } = tracer.lost([map])
@@ -118,7 +122,8 @@ function addGrowth(sink: Sink<Metric>, of: EdgeEnds, growth: Float64Array): bool
 }
 
 function emitLive(sink: Sink<Metric>, of: EdgeEnds, { live }: EdgeRecord): void {
-  sink.emit('netvitals_edge_connections', { of, labels: {}, value: live?.connections ?? 0 })
-  if (live !== undefined && live.rttMaxUs > 0)
-    sink.emit('netvitals_edge_rtt_max_seconds', { of, labels: {}, value: live.rttMaxUs / microsecondsPerSecond })
+  if (live === undefined) return
+  sink.emit('netvitals_edge_connections', { of, labels: {}, value: live.connections })
+  const value = live.rttMaxUs / microsecondsPerSecond
+  if (value > 0) sink.emit('netvitals_edge_rtt_max_seconds', { of, labels: {}, value })
 }

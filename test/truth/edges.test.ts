@@ -84,9 +84,9 @@ requireTraced('edge_connects_total', 'edges', () => {
       await client.act('send', { bytes: 24 })
       await server.act('read')
       await client.act('close')
-      await expectEdge({ sent_bytes_total: 10_240, received_bytes_total: 3000, connections: 0 })
+      await expectEdge({ sent_bytes_total: 10_240, received_bytes_total: 3000 })
       await server.act('close')
-      const closed = { sent_bytes_total: 10_240, received_bytes_total: 3000, rtt_seconds: 10, connections: 0 }
+      const closed = { sent_bytes_total: 10_240, received_bytes_total: 3000, rtt_seconds: 10 }
       await expectEdge({ ...closed, 'connects_total connected': 10 })
       for (const reporter of reporters) expect(readEdge(wiring, [topology.a, topology.b], reporter)).not.toHaveProperty('resets_total')
     })
@@ -198,7 +198,7 @@ requireTraced('edge_connects_total', 'edges', () => {
 
     it('never too much, and in the end exactly, whenever it is looked while connections come and go', async () => {
       const { a, b } = topology
-      const count = stormSize(6000)
+      const count = stormSize(15_000)
       const server = await topology.hold(b, 'tcp-serve', { address: b[family], port: 5001 })
       const stays = await topology.hold(a, 'tcp-connect', { address: b[family], port: 5001, count: 0 })
       const served = server.act('serve', { count, bytes: 500 })
@@ -251,7 +251,7 @@ requireTraced('edge_connects_total', 'edges', () => {
     await server.act('read')
     await client.act('close')
     await server.act('close')
-    await expectEdge({ sent_bytes_total: 300, connections: 0, rtt_seconds: 3 })
+    await expectEdge({ sent_bytes_total: 300, rtt_seconds: 3 })
   })
 
   it('within a namespace: what goes over loopback is no edge', async () => {
@@ -282,7 +282,7 @@ requireTraced('edge_connects_total', 'edges', () => {
     await server.act('read')
     await server.act('close')
     await client.act('close')
-    await expectEdge({ connections: 0, sent_bytes_total: 28, received_bytes_total: 12, rtt_seconds: 4 })
+    await expectEdge({ sent_bytes_total: 28, received_bytes_total: 12, rtt_seconds: 4 })
     for (const reporter of reporters) expect(readEdge(wiring, [a, b], reporter)).not.toHaveProperty('connects_total connected')
   })
 })
