@@ -258,7 +258,7 @@ requireRoot('a tracer that cannot run says what is missing', () => {
     received_resets: ['tcp_received_resets_total'],
     retransmitted_segments: ['tcp_retransmitted_segments_by_kind_total', 'tcp_retransmit_failures_total'],
     retransmitted_synacks: ['tcp_retransmitted_segments_by_kind_total'],
-    state_changes: ['tcp_connects_total', 'tcp_connect_duration_seconds', 'tcp_rtt_seconds'],
+    state_changes: ['tcp_connects_total', 'tcp_connect_duration_seconds', 'tcp_rtt_seconds', 'edge_connects_total'],
     sent_icmp: ['icmp_sent_fragmentation_needed_total'],
   } as const
   const tracepoints = {
