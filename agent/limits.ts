@@ -95,6 +95,10 @@ export const limits = {
   edgeRecords: 32_768,
   /** One that nothing was counted for in so long is taken out of the kernel's map, when that is more than half full. */
   edgeRecordIdleMs: 180_000,
+  /** Connections to translated addresses that conntrack is asked for in a sweep, 10 us each; the rest has to wait. */
+  edgeQuestions: 2000,
+  /** Of an address that is translated, told apart between two sweeps; one with more is counted as a whole from then on. */
+  edgeSingles: 1024,
   /** Of a live connection that has heard from its peer within this time the last byte is held back: it may be a FIN. */
   edgeQuietMs: 1000,
 

@@ -54,7 +54,7 @@ const rules: { files: RegExp; may: RegExp; sentence: string }[] = [
   },
   {
     files: /^agent\/sources\//,
-    may: /^(parsers\/|agent\/host\/|agent\/sources\/(source|each-namespace|read-sysctl|unwrap|destinations|traced-counters|tool-counters|edge-keys|edge-records|key-table)\.ts|agent\/metrics\/(catalogue|labels|drop-category|user-metrics)\.ts|agent\/limits\.ts)/,
+    may: /^(parsers\/|agent\/host\/|agent\/sources\/(source|each-namespace|read-sysctl|unwrap|destinations|traced-counters|tool-counters|edge-keys|edge-peers|edge-records|key-table)\.ts|agent\/metrics\/(catalogue|labels|drop-category|user-metrics)\.ts|agent\/limits\.ts)/,
     sentence: 'a source imports parsers, host, source.ts, the catalogue and limits; never another source',
   },
   {

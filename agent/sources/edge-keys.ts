@@ -59,8 +59,8 @@ export interface ConnectionEnd {
   readonly port: number
 }
 
-/** Of a key of edges. Of a connection that is not kept apart the local end is :: and 0, and so is the remote port. */
-export function readEdge(key: Uint32Array): { local: ConnectionEnd; remote: ConnectionEnd; role: number; isSingle: boolean } {
+/** Of a key of edges or of connections. Of a connection that is not kept apart the local end is :: and 0, and so is the remote port. */
+export function readKey(key: Uint32Array): { local: ConnectionEnd; remote: ConnectionEnd; isSingle: boolean } {
   const bytes = new Uint8Array(key.buffer, key.byteOffset, key.byteLength)
   const end = (at: number, port: number): ConnectionEnd => ({
     address: formatAddress(bytes.subarray(at * 4, at * 4 + 16)),
@@ -70,7 +70,10 @@ export function readEdge(key: Uint32Array): { local: ConnectionEnd; remote: Conn
   return {
     local: end(localAt, ports & 0xffff),
     remote: end(remoteAt, ports >>> 16),
-    role: key[roleAt]!,
     isSingle: ports !== 0,
   }
 }
+
+export const readRole = (edge: Uint32Array): number => edge[roleAt]!
+/** The 16 bytes of the remote address. */
+export const readRemote = (key: Uint32Array): Uint8Array => new Uint8Array(key.slice(remoteAt, portsAt).buffer)

@@ -2,7 +2,16 @@ import type { SocketRow, SocketTraffic } from '../../parsers/socket-row.ts'
 import type { NetworkNamespace } from '../host/namespaces.ts'
 import { tracedEdgeValues, tracedPeers, tracedRoles } from '../host/traced-maps.ts'
 import { limits } from '../limits.ts'
-import { type ConnectionEnd, connectionWords, edgeWords, isLoopback, readEdge, writeConnection, writeEdge } from './edge-keys.ts'
+import {
+  type ConnectionEnd,
+  connectionWords,
+  edgeWords,
+  isLoopback,
+  readKey,
+  readRole,
+  writeConnection,
+  writeEdge,
+} from './edge-keys.ts'
 import { createKeyTable } from './key-table.ts'
 
 /** include/net/tcp_states.h. */
@@ -27,6 +36,8 @@ export interface EdgeRecord {
   readonly local: ConnectionEnd
   readonly remote: ConnectionEnd
   readonly isSingle: boolean
+  /** One of the connections; none of those that ended without having been seen alive, where they are not kept apart. */
+  sample: { readonly local: ConnectionEnd; readonly remote: ConnectionEnd } | undefined
   /** As in the kernel's map. */
   readonly key: Uint32Array
   /** What ended, as tracedEdgeValues has it: the kernel's counters. */
@@ -106,11 +117,12 @@ export function createEdgeRecords({ isTraced, findConnection, ...options }: Edge
 
   function createRecord(owner: NetworkNamespace): EdgeRecord {
     const key = table.key.slice()
-    const { role, ...ends } = readEdge(key)
+    const ends = readKey(key)
     return {
       netns: owner,
-      role: toRole(role) ?? guessRole(listeners.get(owner) ?? ports, ends.local.port, ends.remote.port),
+      role: toRole(readRole(key)) ?? guessRole(listeners.get(owner) ?? ports, ends.local.port, ends.remote.port),
       ...ends,
+      sample: ends.isSingle ? ends : undefined,
       key,
       ended: new Float64Array(size),
       counted: new Float64Array(size),
@@ -185,6 +197,7 @@ export function createEdgeRecords({ isTraced, findConnection, ...options }: Edge
       if (record === undefined) return
       if (isNew && isUnseen(record)) record.counted.set(valuesOf(traffic, state, role, 0), sentBytes)
       touched.add(record)
+      record.sample ??= readKey(connections.key)
       record.live ??= { connections: 0, rttMaxUs: 0, values: new Float64Array(carried.length) }
       const { live } = record
       valuesOf(traffic, state, role, traffic.silentMs < limits.edgeQuietMs ? 1 : 0).forEach((value, i) => {
@@ -243,7 +256,7 @@ export function createEdgeRecords({ isTraced, findConnection, ...options }: Edge
 const unseen = tracedRoles.indexOf('unknown') + tracedPeers.indexOf('single') * 2 ** 32
 
 function isUnseen({ key }: EdgeRecord): boolean {
-  return toRole(readEdge(key).role) === undefined
+  return toRole(readRole(key)) === undefined
 }
 
 function toRole(role: number): EdgeRecord['role'] | undefined {

@@ -4,6 +4,7 @@ import { isTurnOver, nextTurn } from '../host/turn.ts'
 import { limits } from '../limits.ts'
 import { type MetricsOf, metricsOf } from '../metrics/catalogue.ts'
 import { connectOutcomes } from '../metrics/labels.ts'
+import { createEdgePeers } from './edge-peers.ts'
 import { createEdgeRecords, type EdgeRecord } from './edge-records.ts'
 import type { EdgeEnds, Sink, Source } from './source.ts'
 import { createTracedCounters, tracerNeeds } from './traced-counters.ts'
@@ -29,6 +30,8 @@ export function createTraceEdges(host: Host, now: () => number = () => performan
     findConnection: (key) => tracer.findConnection(key),
   })
 
+  const peers = createEdgePeers(host)
+
   /** Before the sockets are listed: a connection that ends in between is in neither, and none is in both. */
   async function readKernel(sink: Sink<Metric>, signal: AbortSignal): Promise<void> {
     records.beginSweep()
@@ -48,7 +51,8 @@ export function createTraceEdges(host: Host, now: () => number = () => performan
   function tell(sink: Sink<Metric>): void {
     const inKernel = records.all().filter(({ isInKernel }) => isInKernel).length
     for (const record of records.all()) {
-      const of = endsOf(record)
+      if (!peers.isKnown(record)) continue
+      const of = endsOf(record, peers.addressOf(record))
       if (isTraced()) {
         const last = isOver(record, inKernel) ? counters.take(map, new Uint8Array(record.key.buffer)) : undefined
         if (last !== undefined) record.ended = last
@@ -89,13 +93,14 @@ export function createTraceEdges(host: Host, now: () => number = () => performan
         },
         signal,
       )
+      if (isTraced()) await peers.ask(records.all(), signal)
       signal.throwIfAborted()
       tell(sink)
     },
   }
 }
 
-function endsOf({ netns, role, remote: { address } }: EdgeRecord): EdgeEnds {
+function endsOf({ netns, role }: EdgeRecord, address: string): EdgeEnds {
   return role === 'client'
     ? { client: { netns }, server: { address }, reporter: role }
     : { client: { address }, server: { netns }, reporter: role }

@@ -1,5 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { loadLibc } from '../../agent/host/libc.ts'
+import { createTranslations } from '../../agent/host/translations.ts'
 import type { MetricName } from '../../agent/metrics/catalogue.ts'
 import { parseLabels } from '../../agent/metrics/label-text.ts'
 import { startWiring, type Wiring } from '../wiring.ts'
@@ -238,6 +240,61 @@ requireTraced('edge_connects_total', 'edges', () => {
         }
       }
       expect(readings.client.length).toBeGreaterThan(2)
+    })
+  })
+
+  describe.each([
+    { family: 'ipv4', iptables: 'iptables', service: '10.96.0.83' },
+    { family: 'ipv6', iptables: 'ip6tables', service: 'fd96::83' },
+  ] as const)('through the address of a Service, $family', ({ family, iptables, service }) => {
+    let routed: Topology
+    let router: Namespace
+    beforeEach(async () => {
+      routed = await createTopology('nve-service', { router: true, network: 84 })
+      router = routed.router!
+      const { namespaces, netlink, files } = wiring.host
+      namespaces.refresh()
+      // The router is what a node is to its pods.
+      const seenFromRouter = { ...namespaces, host: namespaces.list().find(({ name }) => name === router.name)! }
+      const libc = await loadLibc()
+      Object.assign(wiring.host, { translations: createTranslations({ namespaces: seenFromRouter, netlink, files, libc }) })
+      // As kube-proxy does it: every second connection to the first of two servers.
+      const match = ['-t', 'nat', '-A', 'PREROUTING', '-d', service, '-p', 'tcp', '--dport', '80']
+      const everySecond = ['-m', 'statistic', '--mode', 'nth', '--every', '2', '--packet', '0']
+      const to = (server: Namespace): string => (family === 'ipv4' ? `${server.ipv4}:8001` : `[${server.ipv6}]:8001`)
+      routed.exec(router, iptables, ...match, ...everySecond, '-j', 'DNAT', '--to-destination', to(routed.b))
+      routed.exec(router, iptables, ...match, '-j', 'DNAT', '--to-destination', to(router))
+    })
+    afterEach(() => routed?.dispose())
+
+    it('each connection is of the server that answers, also of those that came and went between two sweeps', async () => {
+      const { a, b } = routed
+      const servers = [b, router]
+      const holders: Holder[] = []
+      for (const server of servers) holders.push(await routed.hold(server, 'tcp-serve', { address: server[family], port: 8001 }))
+      const serve = (count: number) => Promise.all(holders.map((holder) => holder.act('serve', { count, bytes: 50 })))
+      const exchange = (count: number, bytes: number) =>
+        routed.run(a, 'tcp-exchange', { address: service, port: 80, count, bytes })
+      // One after the other, held open: from then on the address is known to be translated.
+      const open = await routed.hold(a, 'tcp-connect', { address: service, port: 80, count: 2 })
+      await wiring.sweep()
+      const before = servers.map((server) => readEdge(wiring, [a, server], 'client')['connects_total connected'] ?? 0)
+      expect(before[0]! + before[1]!).toBe(2)
+      await open.act('close')
+      const served = serve(21)
+      await exchange(40, 100)
+      await served
+      await sleep(100)
+      await wiring.sweep()
+      const answers = servers.map((server) => readEdge(wiring, [a, server], 'client'))
+      expect(answers.map((edge, i) => (edge['connects_total connected'] ?? 0) - before[i]!)).toEqual([20, 20])
+      expect(answers.reduce((sum, edge) => sum + edge.sent_bytes_total!, 0)).toBe((40 * 41) / 2)
+      servers.forEach((server, i) => {
+        const reported = readEdge(wiring, [a, server], 'server')
+        expect(reported).toMatchObject({ 'connects_total connected': 21 })
+        expect(answers[i]!.sent_bytes_total).toBe(reported.sent_bytes_total)
+        expect(answers[i]!.received_bytes_total).toBe(20 * 50)
+      })
     })
   })
 

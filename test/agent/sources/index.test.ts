@@ -17,7 +17,11 @@ const others = [
   'bpftrace-scripts', // there if the user has some; its metrics are the user's
   'destinations',
   'each-namespace',
+  'edge-keys',
+  'edge-peers',
+  'edge-records',
   'index',
+  'key-table',
   'read-sysctl',
   'source',
   'tool-counters',
