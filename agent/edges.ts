@@ -1,4 +1,4 @@
-import type { Identity, End } from './identity/identity.ts'
+import type { End, Identity } from './identity/identity.ts'
 import { limits } from './limits.ts'
 import { definitionOf, type MetricName } from './metrics/catalogue.ts'
 import { cleanLabelValue } from './metrics/label-text.ts'

@@ -1,6 +1,13 @@
 import type { EventMessage } from './events.ts'
 import { limits } from './limits.ts'
-import { definitionOf, histogramBoundsSeconds, type MetricDefinition, type MetricName, metricNames, rowLabels } from './metrics/catalogue.ts'
+import {
+  definitionOf,
+  histogramBoundsSeconds,
+  type MetricDefinition,
+  type MetricName,
+  metricNames,
+  rowLabels,
+} from './metrics/catalogue.ts'
 import { cleanLabelValue, formatLabels, parseLabels } from './metrics/label-text.ts'
 import type { Family, Series, SeriesValue, Snapshot } from './metrics/snapshot.ts'
 import { defineUserMetric, type UserMap, userMetricTypes } from './metrics/user-metrics.ts'

@@ -1,7 +1,14 @@
 import type { EdgeRow } from './edges.ts'
 import type { Row } from './identity/identity.ts'
 import { limits } from './limits.ts'
-import { countSeriesMax, definitionOf, type MetricDefinition, type MetricName, metricNames, rowLabels } from './metrics/catalogue.ts'
+import {
+  countSeriesMax,
+  definitionOf,
+  type MetricDefinition,
+  type MetricName,
+  metricNames,
+  rowLabels,
+} from './metrics/catalogue.ts'
 import { cleanLabelValue, formatLabels } from './metrics/label-text.ts'
 import type { Family, Outcome, Series, SeriesValue } from './metrics/snapshot.ts'
 
@@ -40,7 +47,12 @@ export interface SourceState {
 /** All series that live, from sweep to sweep: their birth, their values, their end. */
 export interface SeriesStore {
   /** Takes a value of this sweep; nothing is visible before `commit`. */
-  add(name: MetricName, row: SeriesRow | undefined, labels: Readonly<Record<string, string | undefined>>, value: SeriesValue): void
+  add(
+    name: MetricName,
+    row: SeriesRow | undefined,
+    labels: Readonly<Record<string, string | undefined>>,
+    value: SeriesValue,
+  ): void
   /** Makes the sweep visible at once. `states` tells how each source fared. */
   commit(nowMs: number, states: ReadonlyMap<string, SourceState>): readonly Family[]
   /** Series shown. */

@@ -1,4 +1,13 @@
-import { askAll, eachAttribute, expectBytes, type NetlinkRequest, netlinkSockDiag, readNetworkU16, readU32, readU64 } from './netlink.ts'
+import {
+  askAll,
+  eachAttribute,
+  expectBytes,
+  type NetlinkRequest,
+  netlinkSockDiag,
+  readNetworkU16,
+  readU32,
+  readU64,
+} from './netlink.ts'
 import type { SocketRow, SocketTraffic } from './socket-row.ts'
 
 const where = 'inet_diag'

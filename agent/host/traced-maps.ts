@@ -120,7 +120,12 @@ export const programsOfOwnMaps = {
   translated_addresses: ['state_changes'],
 } as const satisfies Record<string, readonly ProgramName[]>
 /** Those that only edges need. */
-export const mapsOfEdges: readonly string[] = ['edge_connects_total', 'live_connections', 'known_networks', 'translated_addresses']
+export const mapsOfEdges: readonly string[] = [
+  'edge_connects_total',
+  'live_connections',
+  'known_networks',
+  'translated_addresses',
+]
 /** The places of the map `lost`. */
 export const lostSlots: readonly string[] = [...mapNames, ...Object.keys(ownMaps)]
 

@@ -216,7 +216,8 @@ export function createTracer(options: TracerOptions = {}): Tracer {
       const fd = fdOf('edge_connects_total', 'translated_addresses')
       const { libbpf } = running!
       const result = isTranslated ? libbpf.updateElem(fd, address, words([1]), 0) : libbpf.deleteElem(fd, address)
-      if (result < 0 && result !== ENOENT) throw new Error(`cannot tell of an address that it is translated: ${errorName(result)}`)
+      if (result < 0 && result !== ENOENT)
+        throw new Error(`cannot tell of an address that it is translated: ${errorName(result)}`)
     },
 
     lost(of = mapNames) {
@@ -281,9 +282,7 @@ function load(
   const preallocate = !btf.hasStruct('bpf_mem_alloc')
   const isNeeded = (users: readonly ProgramName[]): boolean => users.some((program) => wanted.includes(program))
   const hasEdges = !off.includes('edge_connects_total')
-  const needed = mapNames.filter(
-    (name) => isNeeded(mapDefinition(name).programs) && (hasEdges || !mapsOfEdges.includes(name)),
-  )
+  const needed = mapNames.filter((name) => isNeeded(mapDefinition(name).programs) && (hasEdges || !mapsOfEdges.includes(name)))
   const hasEvents = showsEvents && needed.length > 0
   const object = loadBpfObject(libbpf, {
     bytes: readFileSync(objectFile),

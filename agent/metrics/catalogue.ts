@@ -743,7 +743,8 @@ export const catalogue = {
     source: 'trace-edges',
     labels: [],
     help: 'Payload of TCP connections from client to server, each byte once. Of connections that were there before the agent what came since.',
-    origin: 'tracepoint sock:inet_sock_set_state, tcp_sock bytes_acked, snd_nxt, bytes_received; sock_diag tcpi_bytes_acked, tcpi_bytes_received',
+    origin:
+      'tracepoint sock:inet_sock_set_state, tcp_sock bytes_acked, snd_nxt, bytes_received; sock_diag tcpi_bytes_acked, tcpi_bytes_received',
   },
   netvitals_edge_received_bytes_total: {
     type: 'counter',
@@ -753,7 +754,8 @@ export const catalogue = {
     source: 'trace-edges',
     labels: [],
     help: 'Payload of TCP connections from server to client, each byte once.',
-    origin: 'tracepoint sock:inet_sock_set_state, tcp_sock bytes_acked, snd_nxt, bytes_received; sock_diag tcpi_bytes_acked, tcpi_bytes_received',
+    origin:
+      'tracepoint sock:inet_sock_set_state, tcp_sock bytes_acked, snd_nxt, bytes_received; sock_diag tcpi_bytes_acked, tcpi_bytes_received',
   },
   netvitals_edge_connects_total: {
     type: 'counter',

@@ -18,7 +18,10 @@ const mappedWord = 0xffff0000
 const swap = (port: number): number => (port >> 8) | ((port & 0xff) << 8)
 
 /** Writes a socket's addresses and ports; the namespace is there. */
-export function writeConnection(key: Uint32Array, { family, addresses, localAt: local, remoteAt: remote, ...row }: SocketRow): void {
+export function writeConnection(
+  key: Uint32Array,
+  { family, addresses, localAt: local, remoteAt: remote, ...row }: SocketRow,
+): void {
   writeAddress(key, localAt, addresses, local, family)
   writeAddress(key, remoteAt, addresses, remote, family)
   key[portsAt] = swap(row.localPort) + swap(row.remotePort) * 0x10000

@@ -13,7 +13,8 @@ type Metric = MetricsOf<'trace-edges'>
 const map = 'edge_connects_total'
 
 const microsecondsPerSecond = 1e6
-const { outcomes, closed, resets, sentBytes, receivedBytes, retransmittedSegments, rttMicroseconds, rttConnections } = tracedEdgeValues
+const { outcomes, closed, resets, sentBytes, receivedBytes, retransmittedSegments, rttMicroseconds, rttConnections } =
+  tracedEdgeValues
 
 /** What lives is told without the tracer too. */
 const liveMetrics: readonly Metric[] = ['netvitals_edge_connections', 'netvitals_edge_rtt_max_seconds']
@@ -85,10 +86,15 @@ export function createTraceEdges(host: Host, now: () => number = () => performan
           start: () => readKernel(sink, signal),
           begin: (netns) => records.begin(netns),
           socket: (row) => records.socket(row),
-          end: () => records.end(),
+          end(netns, byNetlink) {
+            records.end()
+            if (!byNetlink && netns === host.namespaces.host)
+              missLive(sink, '/proc/net/tcp does not tell it; sock_diag would, through koffi')
+          },
           failed(netns, error) {
             records.begin(netns)
-            sink.skip({ netns }, error instanceof Error ? error : String(error))
+            if (netns === host.namespaces.host) missLive(sink, error instanceof Error ? error.message : String(error))
+            else sink.skip({ netns }, error instanceof Error ? error : String(error))
           },
         },
         signal,
@@ -98,6 +104,10 @@ export function createTraceEdges(host: Host, now: () => number = () => performan
       tell(sink)
     },
   }
+}
+
+function missLive(sink: Sink<Metric>, reason: string): void {
+  for (const metric of liveMetrics) sink.absent(metric, reason)
 }
 
 function endsOf({ netns, role }: EdgeRecord, address: string): EdgeEnds {

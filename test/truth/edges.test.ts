@@ -90,7 +90,8 @@ requireTraced('edge_connects_total', 'edges', () => {
       await server.act('close')
       const closed = { sent_bytes_total: 10_240, received_bytes_total: 3000, rtt_seconds: 10 }
       await expectEdge({ ...closed, 'connects_total connected': 10 })
-      for (const reporter of reporters) expect(readEdge(wiring, [topology.a, topology.b], reporter)).not.toHaveProperty('resets_total')
+      for (const reporter of reporters)
+        expect(readEdge(wiring, [topology.a, topology.b], reporter)).not.toHaveProperty('resets_total')
     })
 
     it('connections that came and went between two sweeps', async () => {

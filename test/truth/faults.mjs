@@ -154,7 +154,8 @@ function connectionActions(sockets) {
       let received = 0
       const buffer = Buffer.alloc(65536)
       for (const socket of sockets) {
-        for (let got = 1; got > 0; received += Math.max(0, got)) got = Number(libc.recv(socket, buffer, buffer.length, MSG_DONTWAIT))
+        for (let got = 1; got > 0; received += Math.max(0, got))
+          got = Number(libc.recv(socket, buffer, buffer.length, MSG_DONTWAIT))
       }
       return { received }
     },

@@ -108,8 +108,14 @@ export async function createTopology(name: string, { router: routed = false, net
     removeNamespaces(name)
   }
   try {
-    const a = addNamespace(`${name}-a`, routed ? [`10.${network}.1.1`, `fd${network}:1::1`] : [`10.${network}.0.1`, `fd${network}::1`])
-    const b = addNamespace(`${name}-b`, routed ? [`10.${network}.2.1`, `fd${network}:2::1`] : [`10.${network}.0.2`, `fd${network}::2`])
+    const a = addNamespace(
+      `${name}-a`,
+      routed ? [`10.${network}.1.1`, `fd${network}:1::1`] : [`10.${network}.0.1`, `fd${network}::1`],
+    )
+    const b = addNamespace(
+      `${name}-b`,
+      routed ? [`10.${network}.2.1`, `fd${network}:2::1`] : [`10.${network}.0.2`, `fd${network}::2`],
+    )
     const router = routed ? addNamespace(`${name}-r`, [`10.${network}.1.254`, `fd${network}:1::fe`]) : undefined
     if (router) {
       const farSide = { ...router, ipv4: `10.${network}.2.254`, ipv6: `fd${network}:2::fe` }
