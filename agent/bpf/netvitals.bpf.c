@@ -1101,20 +1101,21 @@ static __noinline int begin_edge(const struct sock *sk, enum role role)
 	return 0;
 }
 
-static __always_inline void fail_edge(const struct sock *sk, __u32 outcome)
+static __noinline int fail_edge(const struct sock *sk, __u32 outcome)
 {
 	struct live_connection live = { .role = ROLE_CLIENT };
 	struct connection connection = {};
 	struct edge_value *value;
 
 	if (!read_connection(sk, &connection))
-		return;
+		return 0;
 	live.peer = peer_class(&connection.remote);
 	value = edge_counter(&connection, &live);
 	if (!value || outcome >= OUTCOMES)
-		return;
+		return 0;
 	ADD(value->connects[outcome], 1);
 	ADD(value->retransmitted_segments, BPF_CORE_READ((struct tcp_sock *)sk, total_retrans));
+	return 0;
 }
 
 // The peer's FIN has come.
