@@ -66,8 +66,8 @@ export interface EdgeRecords {
   growth(record: EdgeRecord): Float64Array
   /** It was handed on. */
   count(record: EdgeRecord, growth: Float64Array, nowMs: number): void
-  /** The kernel has it no longer; it had these last. */
-  taken(record: EdgeRecord, values: Float64Array): void
+  /** The kernel has it no longer. */
+  taken(record: EdgeRecord): void
   /** Lets go of those that neither the kernel has nor a connection that lives. */
   endSweep(): void
   /** How many found no place, since start. */
@@ -229,8 +229,8 @@ export function createEdgeRecords({ isTraced, findConnection, ...options }: Edge
       if (record.live !== undefined || growth.some((value) => value > 0)) record.changedAtMs = nowMs
     },
 
-    taken(record, values) {
-      for (let i = 0; i < size; i++) record.counted[i] = Math.max(0, record.counted[i]! - values[i]!)
+    taken(record) {
+      for (let i = 0; i < size; i++) record.counted[i] = Math.max(0, record.counted[i]! - record.ended[i]!)
       record.ended.fill(0)
       record.isInKernel = false
     },

@@ -54,18 +54,24 @@ export function createTraceEdges(host: Host, now: () => number = () => performan
     for (const record of records.all()) {
       if (!peers.isKnown(record)) continue
       const of = endsOf(record, peers.addressOf(record))
-      if (isTraced()) {
-        const last = isOver(record, inKernel) ? counters.take(map, new Uint8Array(record.key.buffer)) : undefined
-        if (last !== undefined) record.ended = last
-        const growth = records.growth(record)
-        if (addGrowth(sink, of, growth)) records.count(record, growth, now())
-        if (last !== undefined) records.taken(record, last)
-      }
       emitLive(sink, of, record)
+      if (!isTraced() || !tellGrowth(sink, of, record) || !isOver(record, inKernel)) continue
+      const last = counters.take(map, new Uint8Array(record.key.buffer))
+      if (last === undefined) continue
+      record.ended = last // another connection between the same ports may have been counted meanwhile
+      tellGrowth(sink, of, record)
+      records.taken(record)
     }
     records.endSweep()
-    const { mapFull } = tracer.lost([map])
-    if (isTraced()) sink.lost('map_full', mapFull + records.refused)
+    if (isTraced()) sink.lost('map_full', tracer.lost([map]).mapFull + records.refused)
+  }
+
+  /** False: nobody knows the namespace; it is to be told again. */
+  function tellGrowth(sink: Sink<Metric>, of: EdgeEnds, record: EdgeRecord): boolean {
+    const growth = records.growth(record)
+    const isKnown = addGrowth(sink, of, growth)
+    if (isKnown) records.count(record, growth, now())
+    return isKnown
   }
 
   /** No program touches its key any more, or will hardly do so while there is little room. */
