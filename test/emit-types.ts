@@ -10,6 +10,15 @@ export function refusedByTheCompiler(
 ): void {
   sink.emit('netvitals_tcp_sent_segments_total', { of: { netns }, labels: {}, value: 1 })
   sink.emit('netvitals_tcp_sockets', { of: { netns }, labels: { state: 'listen' }, value: 1 })
+  const edge = { client: { netns }, server: { address: '10.0.0.1' }, reporter: 'client' } as const
+  sink.add('netvitals_edge_sent_bytes_total', { of: edge, labels: {}, value: 1 })
+  sink.emit('netvitals_edge_connections', { of: edge, labels: {}, value: 1 })
+  // @ts-expect-error a subject on a metric of edges
+  sink.emit('netvitals_edge_connections', { of: { netns }, labels: {}, value: 1 })
+  // @ts-expect-error a gauge is no sum
+  sink.add('netvitals_edge_connections', { of: edge, labels: {}, value: 1 })
+  // @ts-expect-error a total of a subject is no sum of several
+  sink.add('netvitals_tcp_sent_segments_total', { of: { netns }, labels: {}, value: 1 })
   sink.emit('netvitals_tcp_aborts_total', { of: { netns }, labels: { reason: 'linger' }, value: 1 })
   // @ts-expect-error a metric that is not in the catalogue
   sink.emit('netvitals_no_such_total', { of: { netns }, labels: {}, value: 1 })

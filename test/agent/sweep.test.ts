@@ -170,6 +170,46 @@ describe('subjects', () => {
   })
 })
 
+describe('edges', () => {
+  const sent = 'netvitals_edge_sent_bytes_total'
+  const connections = 'netvitals_edge_connections'
+  const known = { client: { address: 'web' }, server: { address: 'db' }, reporter: 'client' } as const
+  const unknown = { client: {}, server: { address: 'db' }, reporter: 'client' } as unknown as typeof known
+  const labels = 'client_namespace="",client_workload="web",server_namespace="",server_workload="db",reporter="client"'
+
+  it('keep the sum of what was added, also while their source fails; what lives is of the sweep', async () => {
+    let isBroken = false
+    const source = makeSource('trace-edges', [sent, connections], (sink) => {
+      if (isBroken) throw new Error('no luck')
+      expect(sink.add(sent, { of: known, labels: {}, value: 10 })).toBe(true)
+      sink.emit(connections, { of: known, labels: {}, value: 3 })
+    })
+    const { sweep, wait } = build([source])
+    const read = async (): Promise<unknown> => {
+      wait(2000)
+      const { families } = await sweep.take()
+      return Object.fromEntries(families.map(({ name, series }) => [name, series.map((one) => [one.labels, one.value])]))
+    }
+    expect(await read()).toEqual({ [sent]: [[labels, 10]], [connections]: [[labels, 3]] })
+    expect(await read()).toEqual({ [sent]: [[labels, 20]], [connections]: [[labels, 3]] })
+    isBroken = true
+    expect(await read()).toEqual({})
+    isBroken = false
+    expect(await read()).toEqual({ [sent]: [[labels, 30]], [connections]: [[labels, 3]] })
+  })
+
+  it('of an end that nobody knows are not taken, and counted as unresolved', async () => {
+    const taken: boolean[] = []
+    const source = makeSource('trace-edges', [sent], (sink) => {
+      taken.push(sink.add(sent, { of: unknown, labels: {}, value: 10 }))
+    })
+    const { sweep, selfText } = build([source])
+    expect((await sweep.take()).families).toEqual([])
+    expect(taken).toEqual([false])
+    expect(await selfText()).toContain('netvitals_subjects_unresolved 1')
+  })
+})
+
 describe('looking for subjects', () => {
   it('that fails leaves those known before measured', async () => {
     const refresh = (): never => {

@@ -80,6 +80,14 @@ describe.each(kernels)('of Linux %s', (kernel) => {
       if ([6, 10].includes(state)) expect(agoMs).toEqual([undefined, undefined])
     }
     expect(rows.filter(({ state }) => [1, 8].includes(state)).length).toBeGreaterThan(10)
+  it('tells of connections what they have carried, and of nothing else', () => {
+    for (const { state, traffic } of read(tcp, ({ state, traffic }) => ({ state, traffic: traffic && { ...traffic } }))) {
+      if (state === 10 || state === 6) expect(traffic).toBeUndefined()
+      if (state !== 1) continue
+      expect(traffic!.bytesAcknowledged + traffic!.bytesReceived).toBeLessThan(1_000_000)
+      expect(traffic!.retransmittedSegments).toBeLessThan(1000)
+      expect(traffic!.silentMs).toBeLessThan(1e9)
+    }
   })
   it('tells inodes', () => {
     const inodes = read(tcp, ({ state, inode }) => (state === 10 ? inode : 0)).filter((inode) => inode > 0)
@@ -93,6 +101,7 @@ it('hands out one row, used again', () => {
 })
 
 it('forgets the times of the socket before', () => {
+it('forgets what it told of the socket before', () => {
   const answer = recordedAnswer(kernels[0]!, 'tcp-sockets')
   let ofEstablished: Uint8Array | undefined
   eachMessage('test', answer, answer.length, (bytes, from, to) => {
@@ -107,6 +116,14 @@ it('forgets the times of the socket before', () => {
   ofSynSent[1] = 2
   reader(ofSynSent, 0, ofSynSent.length)
   expect(times).toEqual([number, number, number, undefined, undefined, undefined, number, undefined, undefined])
+  const told: (readonly unknown[])[] = []
+  const reader = createSocketReader(({ rttUs, traffic }) => told.push([rttUs, traffic?.bytesReceived]))
+  reader(ofEstablished!, 0, ofEstablished!.length)
+  reader(ofEstablished!, 0, 72)
+  expect(told).toEqual([
+    [expect.any(Number), expect.any(Number)],
+    [undefined, undefined],
+  ])
 })
 
 it('refuses a message that is too short', () => {
