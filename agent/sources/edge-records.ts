@@ -25,8 +25,19 @@ const listen = 10
 const closing = 11
 
 const { sentBytes, receivedBytes, retransmittedSegments, size } = tracedEdgeValues
-/** What a connection that lives has too, besides those that ended. */
+/** What a connection that lives has too. */
 const carried = [sentBytes, receivedBytes, retransmittedSegments] as const
+/** Of a record that the kernel's map has not; never written to. */
+const nothing = new Float64Array(size)
+
+/** Of one record, in one sweep. */
+export interface LiveConnections {
+  connections: number
+  rttMaxUs: number
+  sent: number
+  received: number
+  retransmitted: number
+}
 
 /** What one end has seen of its connections to another, or, where they are kept apart, of one. */
 export interface EdgeRecord {
@@ -43,9 +54,9 @@ export interface EdgeRecord {
   /** What ended, as tracedEdgeValues has it: the kernel's counters. */
   ended: Float64Array
   /** What has been handed on of what ended and of what lives. */
-  readonly counted: Float64Array
+  readonly counted: number[]
   /** Of those that live, in the newest sweep. */
-  live: { connections: number; rttMaxUs: number; readonly values: Float64Array } | undefined
+  live: LiveConnections | undefined
   isInKernel: boolean
   changedAtMs: number
 }
@@ -62,8 +73,8 @@ export interface EdgeRecords {
   socket(row: SocketRow): void
   end(): void
   all(): readonly EdgeRecord[]
-  /** What is new since it was handed on, as tracedEdgeValues has it. */
-  growth(record: EdgeRecord): Float64Array
+  /** What is new since it was handed on, as tracedEdgeValues has it, in an array that is used again. Undefined: nothing. */
+  growth(record: EdgeRecord): Float64Array | undefined
   /** It was handed on. */
   count(record: EdgeRecord, growth: Float64Array, nowMs: number): void
   /** The kernel has it no longer. */
@@ -93,7 +104,8 @@ export function createEdgeRecords({ isTraced, findConnection, ...options }: Edge
   /** Of the namespace at hand. */
   let netns: NetworkNamespace | undefined
   let ports = new Set<number>()
-  let touched = new Set<EdgeRecord>()
+  let touched: EdgeRecord[] = []
+  const growth = new Float64Array(size)
   let { hasCookies } = options
   let isLate = false
   let refused = 0
@@ -124,8 +136,8 @@ export function createEdgeRecords({ isTraced, findConnection, ...options }: Edge
       ...ends,
       sample: ends.isSingle ? ends : undefined,
       key,
-      ended: new Float64Array(size),
-      counted: new Float64Array(size),
+      ended: nothing,
+      counted: Array(size).fill(0),
       live: undefined,
       isInKernel: false,
       changedAtMs: 0,
@@ -151,7 +163,10 @@ export function createEdgeRecords({ isTraced, findConnection, ...options }: Edge
     beginSweep() {
       connections.clear()
       natures = []
-      for (const record of records) Object.assign(record, { live: undefined, isInKernel: false })
+      for (const record of records) {
+        record.live = undefined
+        record.isInKernel = false
+      }
     },
 
     ended(owner, key, values) {
@@ -160,7 +175,7 @@ export function createEdgeRecords({ isTraced, findConnection, ...options }: Edge
       const isNew = table.find() === -1
       const record = admit(owner)
       if (record === undefined) return
-      record.ended.set(values)
+      record.ended = values.slice()
       record.isInKernel = true
       // Of one whose beginning was not seen nobody knows what was before the agent: only what comes from now on counts.
       if (isNew && isUnseen(record)) for (const i of carried) record.counted[i] = values[i]!
@@ -174,7 +189,7 @@ export function createEdgeRecords({ isTraced, findConnection, ...options }: Edge
 
     begin(owner) {
       for (const record of touched) record.live = undefined
-      touched = new Set()
+      touched = []
       netns = owner
       ports = new Set()
       // Where the kernel tells twins apart, and it is not known yet which of them this is, its connections have to wait.
@@ -195,43 +210,55 @@ export function createEdgeRecords({ isTraced, findConnection, ...options }: Edge
       const isNew = table.find() === -1
       const record = admit(netns!)
       if (record === undefined) return
-      if (isNew && isUnseen(record)) record.counted.set(valuesOf(traffic, state, role, 0), sentBytes)
-      touched.add(record)
+      if (isNew && isUnseen(record)) {
+        record.counted[sentBytes] = sentOf(traffic, state, role, 0)
+        record.counted[receivedBytes] = receivedOf(traffic, state, 0)
+        record.counted[retransmittedSegments] = traffic.retransmittedSegments
+      }
+      touched.push(record)
       record.sample ??= readKey(connections.key)
-      record.live ??= { connections: 0, rttMaxUs: 0, values: new Float64Array(carried.length) }
+      record.live ??= { connections: 0, rttMaxUs: 0, sent: 0, received: 0, retransmitted: 0 }
       const { live } = record
-      valuesOf(traffic, state, role, traffic.silentMs < limits.edgeQuietMs ? 1 : 0).forEach((value, i) => {
-        live.values[i]! += value
-      })
+      const heldBack = traffic.silentMs < limits.edgeQuietMs ? 1 : 0
+      live.sent += sentOf(traffic, state, role, heldBack)
+      live.received += receivedOf(traffic, state, heldBack)
+      live.retransmitted += traffic.retransmittedSegments
       if (state === established) live.connections++
       if ((state === established || state === closeWait) && rttUs !== undefined) live.rttMaxUs = Math.max(live.rttMaxUs, rttUs)
     },
 
     end() {
       listeners.set(netns!, ports)
-      touched = new Set()
+      touched = []
     },
 
     all: () => records,
 
     growth({ ended, live, counted }) {
-      const growth = ended.slice()
-      carried.forEach((i, place) => {
-        growth[i]! += live?.values[place] ?? 0
-      })
-      // What was seen alive and ended since the kernel's map was read is in neither: it comes with the next sweep.
-      for (let i = 0; i < size; i++) growth[i] = Math.max(0, growth[i]! - counted[i]!)
-      return growth
+      growth.set(ended)
+      if (live !== undefined) {
+        growth[sentBytes]! += live.sent
+        growth[receivedBytes]! += live.received
+        growth[retransmittedSegments]! += live.retransmitted
+      }
+      let hasGrown = false
+      for (let i = 0; i < size; i++) {
+        // What was seen alive and ended since the kernel's map was read is in neither: it comes with the next sweep.
+        const value = Math.max(0, growth[i]! - counted[i]!)
+        growth[i] = value
+        hasGrown ||= value > 0
+      }
+      return hasGrown ? growth : undefined
     },
 
     count(record, growth, nowMs) {
       for (let i = 0; i < size; i++) record.counted[i]! += growth[i]!
-      if (record.live !== undefined || growth.some((value) => value > 0)) record.changedAtMs = nowMs
+      record.changedAtMs = nowMs
     },
 
     taken(record) {
       for (let i = 0; i < size; i++) record.counted[i] = Math.max(0, record.counted[i]! - record.ended[i]!)
-      record.ended.fill(0)
+      record.ended = nothing
       record.isInKernel = false
     },
 
@@ -269,17 +296,16 @@ function guessRole(listeners: ReadonlySet<number>, localPort: number, remotePort
   return listeners.has(localPort) || localPort < remotePort ? 'server' : 'client'
 }
 
-/**
- * What a connection that lives has carried, in the order of `carried`, without the SYN and the FINs that TCP counts as bytes.
- * The state is told a moment earlier than the bytes: what may be a FIN is held back.
- */
-function valuesOf({ bytesAcknowledged, bytesReceived, ...traffic }: SocketTraffic, state: number, role: number, heldBack: 0 | 1) {
+// What a connection that lives has carried, without the SYN and the FINs that TCP counts as bytes. The state is told a moment
+// earlier than the bytes: the last byte, which may be a FIN, is held back where the peer has just said something.
+
+function sentOf({ bytesAcknowledged }: SocketTraffic, state: number, role: number, heldBack: 0 | 1): number {
   const syn = tracedRoles[role] === 'client' ? 1 : 0
-  const finAcknowledged = state === finWait2 ? 1 : heldBack
-  const finReceived = state === closeWait || state === lastAck || state === closing ? 1 : heldBack
-  return [
-    Math.max(0, bytesAcknowledged - syn - finAcknowledged),
-    Math.max(0, bytesReceived - finReceived),
-    traffic.retransmittedSegments,
-  ]
+  const fin = state === finWait2 ? 1 : heldBack
+  return Math.max(0, bytesAcknowledged - syn - fin)
+}
+
+function receivedOf({ bytesReceived }: SocketTraffic, state: number, heldBack: 0 | 1): number {
+  const fin = state === closeWait || state === lastAck || state === closing ? 1 : heldBack
+  return Math.max(0, bytesReceived - fin)
 }

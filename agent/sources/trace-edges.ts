@@ -1,4 +1,5 @@
 import type { Host } from '../host/host.ts'
+import type { NetworkNamespace } from '../host/namespaces.ts'
 import { tracedEdgeValues } from '../host/traced-maps.ts'
 import { isTurnOver, nextTurn } from '../host/turn.ts'
 import { limits } from '../limits.ts'
@@ -50,26 +51,32 @@ export function createTraceEdges(host: Host, now: () => number = () => performan
 
   /** All at once: what was added stays, so nothing may come between. */
   function tell(sink: Sink<Metric>): void {
+    const live = createLiveEdges()
     const inKernel = records.all().filter(({ isInKernel }) => isInKernel).length
     for (const record of records.all()) {
       if (!peers.isKnown(record)) continue
-      const of = endsOf(record, peers.addressOf(record))
-      emitLive(sink, of, record)
-      if (!isTraced() || !tellGrowth(sink, of, record) || !isOver(record, inKernel)) continue
+      live.add(record, peers.addressOf(record))
+      if (!isTraced() || !tellGrowth(sink, record) || !isOver(record, inKernel)) continue
       const last = counters.take(map, new Uint8Array(record.key.buffer))
       if (last === undefined) continue
       record.ended = last // another connection between the same ports may have been counted meanwhile
-      tellGrowth(sink, of, record)
+      tellGrowth(sink, record)
       records.taken(record)
     }
     records.endSweep()
+    for (const { of, connections, rttMaxUs } of live.all()) {
+      sink.emit('netvitals_edge_connections', { of, labels: {}, value: connections })
+      const value = rttMaxUs / microsecondsPerSecond
+      if (value > 0) sink.emit('netvitals_edge_rtt_max_seconds', { of, labels: {}, value })
+    }
     if (isTraced()) sink.lost('map_full', tracer.lost([map]).mapFull + records.refused)
   }
 
   /** False: nobody knows the namespace; it is to be told again. */
-  function tellGrowth(sink: Sink<Metric>, of: EdgeEnds, record: EdgeRecord): boolean {
+  function tellGrowth(sink: Sink<Metric>, record: EdgeRecord): boolean {
     const growth = records.growth(record)
-    const isKnown = addGrowth(sink, of, growth)
+    if (growth === undefined) return true
+    const isKnown = addGrowth(sink, endsOf(record, peers.addressOf(record)), growth)
     if (isKnown) records.count(record, growth, now())
     return isKnown
   }
@@ -142,9 +149,27 @@ function addGrowth(sink: Sink<Metric>, of: EdgeEnds, growth: Float64Array): bool
   return isKnown
 }
 
-function emitLive(sink: Sink<Metric>, of: EdgeEnds, { live }: EdgeRecord): void {
-  if (live === undefined) return
-  sink.emit('netvitals_edge_connections', { of, labels: {}, value: live.connections })
-  const value = live.rttMaxUs / microsecondsPerSecond
-  if (value > 0) sink.emit('netvitals_edge_rtt_max_seconds', { of, labels: {}, value })
+interface LiveEdge {
+  readonly of: EdgeEnds
+  connections: number
+  rttMaxUs: number
+}
+
+/** Many records may be of the same two ends: what lives is summed before it is named. */
+function createLiveEdges() {
+  const byNamespace = new Map<NetworkNamespace, Map<string, LiveEdge>>()
+  return {
+    add(record: EdgeRecord, address: string): void {
+      const { netns, role, live } = record
+      if (live === undefined) return
+      let edges = byNamespace.get(netns)
+      if (edges === undefined) byNamespace.set(netns, (edges = new Map()))
+      const key = `${role} ${address}`
+      let edge = edges.get(key)
+      if (edge === undefined) edges.set(key, (edge = { of: endsOf(record, address), connections: 0, rttMaxUs: 0 }))
+      edge.connections += live.connections
+      edge.rttMaxUs = Math.max(edge.rttMaxUs, live.rttMaxUs)
+    },
+    all: (): readonly LiveEdge[] => [...byNamespace.values()].flatMap((edges) => [...edges.values()]),
+  }
 }
