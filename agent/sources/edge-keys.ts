@@ -18,12 +18,9 @@ const mappedWord = 0xffff0000
 const swap = (port: number): number => (port >> 8) | ((port & 0xff) << 8)
 
 /** Writes a socket's addresses and ports; the namespace is there. */
-export function writeConnection(
-  key: Uint32Array,
-  { family, addresses, localAt: local, remoteAt: remote, ...row }: SocketRow,
-): void {
-  writeAddress(key, localAt, addresses, local, family)
-  writeAddress(key, remoteAt, addresses, remote, family)
+export function writeConnection(key: Uint32Array, row: SocketRow): void {
+  writeAddress(key, localAt, row.addresses, row.localAt, row.family)
+  writeAddress(key, remoteAt, row.addresses, row.remoteAt, row.family)
   key[portsAt] = swap(row.localPort) + swap(row.remotePort) * 0x10000
 }
 
@@ -40,11 +37,11 @@ function writeAddress(key: Uint32Array, at: number, bytes: Uint8Array, from: num
 
 /** The edge of a connection: of all that it is, what its peer tells apart. */
 export function writeEdge(edge: Uint32Array, connection: Uint32Array, role: number, peer: 'external' | 'known' | 'single'): void {
-  if (peer === 'single') edge.set(connection)
-  else {
-    edge.fill(0)
-    edge.set(connection.subarray(0, localAt))
-    if (peer === 'known') edge.set(connection.subarray(remoteAt, portsAt), remoteAt)
+  for (let word = 0; word < connectionWords; word++) {
+    const isNamespace = word < localAt
+    const isRemote = word >= remoteAt && word < portsAt
+    const isTold = isNamespace || peer === 'single' || (peer === 'known' && isRemote)
+    edge[word] = isTold ? connection[word]! : 0
   }
   edge[roleAt] = role
 }

@@ -107,6 +107,7 @@ export function createEdgeRecords({ isTraced, findConnection, ...options }: Edge
   let touched: EdgeRecord[] = []
   const growth = new Float64Array(size)
   let { hasCookies } = options
+  let knowsNatures = false
   let isLate = false
   let refused = 0
 
@@ -161,6 +162,7 @@ export function createEdgeRecords({ isTraced, findConnection, ...options }: Edge
 
   return {
     beginSweep() {
+      knowsNatures = isTraced()
       connections.clear()
       natures = []
       for (const record of records) {
@@ -193,7 +195,7 @@ export function createEdgeRecords({ isTraced, findConnection, ...options }: Edge
       netns = owner
       ports = new Set()
       // Where the kernel tells twins apart, and it is not known yet which of them this is, its connections have to wait.
-      isLate = isTraced() && hasCookies && owner.cookie === undefined
+      isLate = knowsNatures && hasCookies && owner.cookie === undefined
       connections.key[0] = owner.inode ?? 0
       connections.key[1] = hasCookies ? (owner.cookie ?? 0) % 0x1_0000_0000 : 0
     },
@@ -204,7 +206,7 @@ export function createEdgeRecords({ isTraced, findConnection, ...options }: Edge
       if (traffic === undefined || isLate || state === listen || state === synSent || state === synRecv) return
       writeConnection(connections.key, row)
       if (isLoopback(connections.key)) return
-      const nature = isTraced() ? findNature() : guessNature(row)
+      const nature = knowsNatures ? findNature() : guessNature(row)
       const role = nature % 2 ** 32
       writeEdge(table.key, connections.key, role, tracedPeers[Math.floor(nature / 2 ** 32)] ?? 'single')
       const isNew = table.find() === -1

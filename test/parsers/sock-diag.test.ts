@@ -80,6 +80,7 @@ describe.each(kernels)('of Linux %s', (kernel) => {
       if ([6, 10].includes(state)) expect(agoMs).toEqual([undefined, undefined])
     }
     expect(rows.filter(({ state }) => [1, 8].includes(state)).length).toBeGreaterThan(10)
+  })
   it('tells of connections what they have carried, and of nothing else', () => {
     for (const { state, traffic } of read(tcp, ({ state, traffic }) => ({ state, traffic: traffic && { ...traffic } }))) {
       if (state === 10 || state === 6) expect(traffic).toBeUndefined()
@@ -100,30 +101,24 @@ it('hands out one row, used again', () => {
   expect(rows.size).toBe(1)
 })
 
-it('forgets the times of the socket before', () => {
 it('forgets what it told of the socket before', () => {
   const answer = recordedAnswer(kernels[0]!, 'tcp-sockets')
   let ofEstablished: Uint8Array | undefined
   eachMessage('test', answer, answer.length, (bytes, from, to) => {
     if (bytes[from + 1] === 1) ofEstablished ??= bytes.slice(from, to)
   })
-  const times: (number | undefined)[] = []
-  const reader = createSocketReader(({ rttUs, sentAgoMs, receivedAgoMs }) => times.push(rttUs, sentAgoMs, receivedAgoMs))
+  const told: (number | undefined)[] = []
+  const reader = createSocketReader(({ rttUs, sentAgoMs, receivedAgoMs, traffic }) =>
+    told.push(rttUs, sentAgoMs, receivedAgoMs, traffic?.bytesReceived),
+  )
   reader(ofEstablished!, 0, ofEstablished!.length)
   reader(ofEstablished!, 0, 72)
   const number = expect.any(Number)
   const ofSynSent = ofEstablished!.slice()
   ofSynSent[1] = 2
   reader(ofSynSent, 0, ofSynSent.length)
-  expect(times).toEqual([number, number, number, undefined, undefined, undefined, number, undefined, undefined])
-  const told: (readonly unknown[])[] = []
-  const reader = createSocketReader(({ rttUs, traffic }) => told.push([rttUs, traffic?.bytesReceived]))
-  reader(ofEstablished!, 0, ofEstablished!.length)
-  reader(ofEstablished!, 0, 72)
-  expect(told).toEqual([
-    [expect.any(Number), expect.any(Number)],
-    [undefined, undefined],
-  ])
+  const [all, none] = [Array(4).fill(number), Array(4).fill(undefined)]
+  expect(told).toEqual([...all, ...none, number, undefined, undefined, number])
 })
 
 it('refuses a message that is too short', () => {
