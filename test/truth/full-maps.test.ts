@@ -38,6 +38,32 @@ requireRoot('a full map', () => {
     }
   })
 
+  it('of connections that live costs bytes of edges, never too many, and is told', async () => {
+    vi.spyOn(limits as { tracerConnections: number }, 'tracerConnections', 'get').mockReturnValue(8)
+    const topology = await createTopology('nvg-full', { network: 85 })
+    const wiring = await startWiring()
+    vi.restoreAllMocks()
+    try {
+      const { a, b } = topology
+      const server = await topology.hold(b, 'tcp-listen', { address: b.ipv4, port: 5001 })
+      const client = await topology.hold(a, 'tcp-connect', { address: b.ipv4, port: 5001, count: 30 })
+      await server.act('accept', { count: 30 })
+      await client.act('send', { bytes: 10 })
+      await server.act('read')
+      await client.act('close')
+      await server.act('close')
+      await wiring.sweep()
+      const labels = { client_workload: a.name, server_workload: b.name }
+      for (const reporter of ['client', 'server'])
+        expect(wiring.value('netvitals_edge_connects_total', { ...labels, reporter })).toBe(30)
+      expect(wiring.value('netvitals_edge_sent_bytes_total', { ...labels, reporter: 'client' }) ?? 0).toBeLessThanOrEqual(80)
+      expect(await readLost(wiring)).toBeGreaterThanOrEqual(2 * 30 - 8)
+    } finally {
+      await wiring.stop()
+      await topology.dispose()
+    }
+  })
+
   it('of namespaces refuses the new ones, counts what it refuses, and goes on for those it has', async () => {
     const topology = await createTopology('nvg-full')
     vi.spyOn(limits as { tracerNamespaces: number }, 'tracerNamespaces', 'get').mockReturnValue(1)
