@@ -1,11 +1,11 @@
 import { setImmediate } from 'node:timers/promises'
 import { parseProcNetSockstat } from '../../parsers/proc-net-sockstat.ts'
-import { createSocketTableReader } from '../../parsers/proc-net-tcp.ts'
 import type { SocketRow } from '../../parsers/socket-row.ts'
 import { NotFound } from './errors.ts'
 import type { Files } from './files.ts'
 import type { Namespaces, NetworkNamespace } from './namespaces.ts'
-import { isNetlinkUnavailable, type Netlink } from './netlink.ts'
+import type { Netlink } from './netlink.ts'
+import { readTcpSockets } from './read-tcp-sockets.ts'
 import { isTurnOver, nextTurn } from './turn.ts'
 
 /** What is done with the sockets of one namespace after another. */
@@ -51,36 +51,13 @@ export function createTcpSockets(namespaces: Namespaces, netlink: Netlink, files
     return false
   }
 
-  async function readFromProc(netns: NetworkNamespace, onSocket: (row: SocketRow) => void, signal: AbortSignal): Promise<void> {
-    for (const [file, family] of [
-      ['tcp', 4],
-      ['tcp6', 6],
-    ] as const) {
-      const reader = createSocketTableReader(`/proc/net/${file}`, family, onSocket)
-      try {
-        await files.stream(netns, file, (chunk) => reader.feed(chunk), signal)
-        reader.end()
-      } catch (error) {
-        if (!(error instanceof NotFound && family === 6)) throw error
-      }
-    }
-  }
-
   /** True: by netlink. */
   async function read(netns: NetworkNamespace, visits: readonly Visit[], signal: AbortSignal): Promise<boolean> {
     const restart = (): void => tell(visits, netns, (visitor) => visitor.begin(netns))
     const socket = (row: SocketRow): void => tell(visits, netns, (visitor) => visitor.socket(row))
     restart()
     if (netns !== namespaces.host && !hasSockets(netns)) return true
-    try {
-      await netlink.dumpSockets(netns, { restart, socket }, signal)
-      return true
-    } catch (error) {
-      if (!isNetlinkUnavailable(error)) throw error
-      restart()
-      await readFromProc(netns, socket, signal)
-      return false
-    }
+    return (await readTcpSockets({ netlink, files }, netns, { restart, socket }, signal)) === 'netlink'
   }
 
   async function walkOnce(all: readonly Visit[], signal: AbortSignal): Promise<void> {

@@ -6,6 +6,8 @@ import { describeErrno, type Libc, loadLibc } from './libc.ts'
 import { type Namespaces, type NetworkNamespace, toCookie32 } from './namespaces.ts'
 import { createNetlink } from './netlink.ts'
 import { createDoor, type Door } from './setns.ts'
+import { createTcpSockets } from './tcp-sockets.ts'
+import { createTranslations } from './translations.ts'
 
 /**
  * A network namespace without a name and without a process: it is there as long as this process holds it, or a socket of
@@ -108,5 +110,8 @@ export async function addToHost(
     },
   }
   const parts = { root: '/', namespaces, libc }
-  return { host: { ...host, namespaces, files: createFiles(parts), netlink: createNetlink(parts) }, netnsOf }
+  const [files, netlink] = [createFiles(parts), createNetlink(parts)]
+  const tcpSockets = createTcpSockets(namespaces, netlink, files)
+  const translations = createTranslations({ namespaces, netlink, files, libc })
+  return { host: { ...host, namespaces, files, netlink, tcpSockets, translations }, netnsOf }
 }
