@@ -103,7 +103,9 @@ export async function createAgent(config: Config, log: Log, parts?: AgentParts):
   async function start(): Promise<void> {
     await host.start()
     await Promise.all([startNames(pods), startNames(peers)])
-    if (pods !== undefined) followPods(pods)
+    if (pods !== undefined) onSettled(pods, () => void identity.refresh(performance.now()).catch(() => undefined)) // the next sweep says why
+    host.edgeAddresses.addNetworks(config['identity.networks'].flatMap(({ cidrs }) => cidrs))
+    if (peers !== undefined) followServices(peers)
     await Promise.all(sources.map(startSource))
   }
 
@@ -114,15 +116,21 @@ export async function createAgent(config: Config, log: Log, parts?: AgentParts):
     await untilListed(names, stopped.signal)
   }
 
-  /** A new pod is looked for at once. */
-  function followPods(names: PodDirectory): void {
+  function followServices(names: Peers): void {
+    const follow = (): void => host.edgeAddresses.setServices(names.serviceAddresses())
+    follow()
+    onSettled(names, follow)
+  }
+
+  /** What changes together is looked at together. */
+  function onSettled(names: Pick<Peers, 'onChange'>, act: () => void): void {
     let isWaiting = false
     names.onChange(() => {
       if (isWaiting) return
       isWaiting = true
       setTimeout(() => {
         isWaiting = false
-        if (!stopped.signal.aborted) identity.refresh(performance.now()).catch(() => undefined) // the next sweep says why
+        if (!stopped.signal.aborted) act()
       }, limits.namesSettleMs).unref()
     })
   }

@@ -65,8 +65,9 @@ export const limits = {
   tracerConnections: 65_536,
   /** Networks whose addresses edges tell apart, beside private ones. */
   tracerNetworks: 1024,
-  /** Addresses, such as those of Services, behind which a connection's peer is another's. */
-  tracerTranslatedAddresses: 16_384,
+  /** Addresses behind which a connection's peer is another's: those of Services, and what connections have shown. */
+  tracerServiceAddresses: 12_288,
+  tracerTranslatedAddresses: 4096,
   /** Keys read with one call; each takes 16 bytes and 16 more per CPU. Doubled when one bucket of the hash holds more. */
   tracerBatchKeys: 1024,
   /** What libbpf and the verifier say about a program that cannot be loaded; the longest message seen is 300 KiB. */

@@ -2,6 +2,7 @@ import path from 'node:path'
 import type { Log } from '../log.ts'
 import { type Addresses, createAddresses } from './addresses.ts'
 import { createDropOwners, type DropOwners } from './drop-owners.ts'
+import { createEdgeAddresses, type EdgeAddresses } from './edge-addresses.ts'
 import { createFiles, type Files } from './files.ts'
 import { createKernelSymbols, type KernelSymbols } from './kernel-symbols.ts'
 import { loadLibc } from './libc.ts'
@@ -27,6 +28,7 @@ export interface Host {
   readonly symbols: KernelSymbols
   readonly addresses: Addresses
   readonly dropOwners: DropOwners
+  readonly edgeAddresses: EdgeAddresses
   readonly translations: Translations
   readonly tools: Tools
   readonly scripts: Scripts
@@ -84,6 +86,7 @@ export async function createHost({
     symbols: createKernelSymbols(),
     addresses: createAddresses(namespaces, netlink),
     dropOwners: createDropOwners(tracer),
+    edgeAddresses: createEdgeAddresses(tracer),
     translations: createTranslations({ namespaces, netlink, files, libc }),
     tools,
     scripts,

@@ -304,7 +304,7 @@ function load(
       libbpf.setMaxEntries(findMap('live_connections'), tracerConnections / (preallocate ? tracerPreallocatedShare : 1))
       if (preallocate) libbpf.setMapFlags(findMap('live_connections'), 0)
       libbpf.setMaxEntries(findMap('known_networks'), limits.tracerNetworks)
-      libbpf.setMaxEntries(findMap('translated_addresses'), limits.tracerTranslatedAddresses)
+      libbpf.setMaxEntries(findMap('translated_addresses'), limits.tracerServiceAddresses + limits.tracerTranslatedAddresses)
       libbpf.setMaxEntries(findMap('events'), limits.eventRingBytes)
       const flags = [isTold(tellsErrors), hasEvents, hasEdges].map(Number)
       const settings = new Uint8Array([...encodeNamespace(host ?? { inode: 0, cookie: 0 }), ...words(flags)])

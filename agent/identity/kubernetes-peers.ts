@@ -4,9 +4,9 @@ import type { Peer } from './peers.ts'
 import type { NamedRecord, Reading } from './record-store.ts'
 import { workloadOfPodName } from './workload.ts'
 
-/** An address, or `<address> <port>`, and who has it. Undefined: a node, which goes by no name. */
+/** An address, and who has it. Undefined: a node, which goes by no name. */
 export interface Claim {
-  readonly key: string
+  readonly address: string
   readonly peer: Peer | undefined
 }
 
@@ -22,7 +22,7 @@ export function readPeerPod(object: unknown): Reading<ClaimRecord> | undefined {
   const { uid, namespace, name, workload, addresses } = reading.pod
   const peer = { namespace, workload: workload?.name ?? name, pod: name }
   return {
-    record: { uid, namespace, name, claims: addresses.map((key) => ({ key, peer })) },
+    record: { uid, namespace, name, claims: addresses.map((address) => ({ address, peer })) },
     invalidFields: reading.invalidFields,
   }
 }
@@ -39,33 +39,30 @@ export function readEndpointSlice(object: unknown): Reading<ClaimRecord> | undef
   for (const endpoint of asArray(field(object, 'endpoints')) ?? []) {
     const target = readTarget(field(endpoint, 'targetRef'), named.namespace)
     const peer = typeof target === 'object' ? target : target === 'other' ? byService : undefined
-    for (const address of asArray(field(endpoint, 'addresses')) ?? []) {
-      const key = readIp(address)
-      if (key === undefined || target === 'invalid') invalidFields++
-      else if (peer !== undefined || target === 'node') claims.push({ key, peer })
+    for (const text of asArray(field(endpoint, 'addresses')) ?? []) {
+      const address = readIp(text)
+      if (address === undefined || target === 'invalid') invalidFields++
+      else if (peer !== undefined || target === 'node') claims.push({ address, peer })
     }
   }
   return { record: { ...named, claims }, invalidFields }
 }
 
-/** Of core/v1: its own addresses, each with a port. Those that anybody may give it, external ones, are not believed. */
+/** Of core/v1: its own addresses. Those that anybody may give it, external ones, are not believed. */
 export function readService(object: unknown): Reading<ClaimRecord> | undefined {
   const named = readNames(object)
   if (named === undefined) return undefined
   const spec = field(object, 'spec')
   const peer = { namespace: named.namespace, workload: named.name }
-  const keys = new Set<string>()
+  const addresses = new Set<string>()
   let invalidFields = 0
   for (const one of [field(spec, 'clusterIP'), ...(asArray(field(spec, 'clusterIPs')) ?? [])]) {
     if (one === undefined || one === '' || one === 'None') continue
     const address = readIp(one)
-    for (const port of asArray(field(spec, 'ports')) ?? []) {
-      const number = field(port, 'port')
-      if (address === undefined || !isPort(number)) invalidFields++
-      else keys.add(`${address} ${number}`)
-    }
+    if (address === undefined) invalidFields++
+    else addresses.add(address)
   }
-  return { record: { ...named, claims: [...keys].map((key) => ({ key, peer })) }, invalidFields }
+  return { record: { ...named, claims: [...addresses].map((address) => ({ address, peer })) }, invalidFields }
 }
 
 function readNames(object: unknown): NamedRecord | undefined {
@@ -85,6 +82,3 @@ function readTarget(reference: unknown, namespace: string): Peer | 'node' | 'oth
   if (pod === undefined || (field(reference, 'namespace') ?? namespace) !== namespace) return 'invalid'
   return { namespace, workload: workloadOfPodName(pod).name, pod }
 }
-
-const isPort = (value: unknown): value is number =>
-  typeof value === 'number' && Number.isInteger(value) && value > 0 && value < 65_536

@@ -7,7 +7,7 @@ import type { DirectoryStatus, LeftOut, PodDirectory } from './pod-directory.ts'
 export interface Peer {
   readonly namespace: string
   readonly workload: string
-  /** Undefined: something behind a Service, not known to be a pod. */
+  /** Undefined: a Service, or something behind it that is not known to be a pod. */
   readonly pod?: string
 }
 
@@ -17,8 +17,8 @@ export interface Peers {
   start(signal: AbortSignal): Promise<void>
   /** Of an address as parsers/address.ts writes it. Undefined: nobody known, a node, or more than one. */
   find(address: string): Peer | undefined
-  /** That has this address of its own. */
-  service(address: string, port: number): { readonly namespace: string; readonly name: string } | undefined
+  /** Addresses of Services, behind which others answer. */
+  serviceAddresses(): Iterable<string>
   /** Of all that is watched, together. */
   status(): DirectoryStatus
   /** After names have changed. The listener must not throw. Returns how to leave. */
@@ -55,13 +55,10 @@ export function watchPeers({ from, ownPods, ...options }: PeersOptions, bounds: 
       await Promise.all(all.map((one) => one.start(signal)))
     },
     find(address) {
-      const peer = addresses.find(address)
+      const peer = addresses.find(address) ?? services.find(address)
       return peer === undefined || (peer.pod !== undefined && isOfHost(peer)) ? undefined : peer
     },
-    service(address, port) {
-      const peer = services.find(`${address} ${port}`)
-      return peer && { namespace: peer.namespace, name: peer.workload }
-    },
+    serviceAddresses: services.addresses,
     status: () => joinStatus(all.map((one) => one.status())),
     onChange(listener) {
       const leave = all.map((one) => one.onChange(listener))
@@ -109,7 +106,8 @@ export const serviceResource = (bounds: Bounds): Resource<ClaimRecord> => ({
 })
 
 interface ClaimWatch extends Pick<Watch<ClaimRecord>, 'start' | 'status'> {
-  find(key: string): Peer | undefined
+  find(address: string): Peer | undefined
+  addresses(): Iterable<string>
   onChange(listener: () => void): () => void
 }
 
@@ -120,15 +118,15 @@ function watchClaims(resource: Resource<ClaimRecord>, options: WatchOptions, bou
 
   onChange((uid, record) => {
     for (const claim of taken.get(uid) ?? []) {
-      const left = claimsOf.get(claim.key)?.filter((one) => one !== claim) ?? []
-      if (left.length === 0) claimsOf.delete(claim.key)
-      else claimsOf.set(claim.key, left)
+      const left = claimsOf.get(claim.address)?.filter((one) => one !== claim) ?? []
+      if (left.length === 0) claimsOf.delete(claim.address)
+      else claimsOf.set(claim.address, left)
     }
     if (record === undefined) taken.delete(uid)
     else taken.set(uid, record.claims)
     for (const claim of record?.claims ?? []) {
-      const others = claimsOf.get(claim.key)
-      if (others === undefined) claimsOf.set(claim.key, [claim])
+      const others = claimsOf.get(claim.address)
+      if (others === undefined) claimsOf.set(claim.address, [claim])
       else others.push(claim)
     }
   })
@@ -136,7 +134,8 @@ function watchClaims(resource: Resource<ClaimRecord>, options: WatchOptions, bou
   return {
     start,
     status,
-    find: (key) => agree(claimsOf.get(key) ?? []),
+    find: (address) => agree(claimsOf.get(address) ?? []),
+    addresses: () => claimsOf.keys(),
     onChange: (listener) => onChange(() => listener()),
   }
 }

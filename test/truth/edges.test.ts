@@ -297,6 +297,24 @@ requireTraced('edge_connects_total', 'edges', () => {
         expect(answers[i]!.received_bytes_total).toBe(20 * 50)
       })
     })
+
+    it('of a Service that is known beforehand the first connections too', async () => {
+      const { a, b } = routed
+      const servers = [b, router]
+      wiring.host.edgeAddresses.setServices([service])
+      const holders: Holder[] = []
+      for (const server of servers) holders.push(await routed.hold(server, 'tcp-serve', { address: server[family], port: 8001 }))
+      const served = Promise.all(holders.map((holder) => holder.act('serve', { count: 15, bytes: 50 })))
+      await routed.run(a, 'tcp-exchange', { address: service, port: 80, count: 30, bytes: 100 })
+      await served
+      await sleep(100)
+      await wiring.sweep()
+      for (const server of servers) {
+        const [asked, answered] = [readEdge(wiring, [a, server], 'client'), readEdge(wiring, [a, server], 'server')]
+        expect(asked).toMatchObject({ 'connects_total connected': 15, received_bytes_total: 15 * 50 })
+        expect(answered).toMatchObject({ 'connects_total connected': 15, sent_bytes_total: asked.sent_bytes_total })
+      }
+    })
   })
 
   it('IPv4 by sockets of IPv6 is IPv4', async () => {

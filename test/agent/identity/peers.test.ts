@@ -191,21 +191,18 @@ describe('peers by pods', () => {
 })
 
 describe('Services', () => {
-  it('are found by their own address and port', async () => {
-    const ports = [{ port: 53, protocol: 'UDP' }, { port: 53, protocol: 'TCP' }, { port: 0 }, { port: '80' }]
+  it('are found by their own addresses', async () => {
     for (const service of [
-      serviceOf(1, { clusterIP: '10.96.0.1', clusterIPs: ['10.96.0.1', 'FD00::A'], ports }),
-      serviceOf(2, { clusterIP: 'None', clusterIPs: ['None'], ports, externalIPs: ['10.0.0.1'] }),
+      serviceOf(1, { clusterIP: '10.96.0.1', clusterIPs: ['10.96.0.1', 'FD00::A', '10.96.0'] }),
+      serviceOf(2, { clusterIP: 'None', clusterIPs: ['None'], externalIPs: ['10.0.0.1'] }),
       serviceOf(3, { type: 'ExternalName', externalName: 'x' }),
     ])
       server.change('ADDED', service, servicesPath)
     const peers = await open('endpointslices')
-    expect(peers.service('10.96.0.1', 53)).toEqual({ namespace: 'shop', name: 'front-1' })
-    expect(peers.service('fd00::a', 53)).toEqual({ namespace: 'shop', name: 'front-1' })
-    expect(peers.service('10.96.0.1', 80)).toBeUndefined()
-    expect(peers.service('10.0.0.1', 53)).toBeUndefined()
-    expect(peers.find('10.96.0.1')).toBeUndefined()
-    expect(peers.status().leftOut.invalidFields).toBe(6)
+    const front = { namespace: 'shop', workload: 'front-1' }
+    expect(['10.96.0.1', 'fd00::a', '10.0.0.1'].map(peers.find)).toEqual([front, front, undefined])
+    expect([...peers.serviceAddresses()]).toEqual(['10.96.0.1', 'fd00::a'])
+    expect(peers.status().leftOut.invalidFields).toBe(1)
   })
 })
 
@@ -223,7 +220,7 @@ describe.each([
   },
   {
     resource: serviceResource(bounds),
-    object: serviceOf(1, { clusterIP: '10.96.0.1', ports: [{ port: 53 }] }),
+    object: serviceOf(1, { clusterIP: '10.96.0.1' }),
     rule: '{apiGroups: [""], resources: [services], verbs: [list, watch]}',
   },
 ])('an API server at fault with $resource.what', ({ resource, object, rule }) => {
