@@ -241,7 +241,7 @@ describe('limits', () => {
     expect(shown(sweep(store, 0, 'netlink-devices', addOnDevice(store, hostile)), deviceDrops)).toEqual({
       'device="a\ufffd[2J"': 3,
       'device="x\\"} 1\ufffdfake_metric 9"': 3,
-      [`device="${'y'.repeat(128)}…"`]: 4,
+      [`device="${'y'.repeat(limits.labelCharacters)}…"`]: 4,
     })
   })
 })

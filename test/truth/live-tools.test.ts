@@ -221,7 +221,7 @@ requireBpftrace('tools of the user, live', () => {
           expect.objectContaining({
             family,
             reason: 'no_socket',
-            source: { address: a[family], port: expect.any(Number) },
+            source: { namespace: '@netns', pod: a.name, address: a[family], port: expect.any(Number) },
             destination: { namespace: '@netns', pod: b.name, address: b[family], port: 5999 },
           }),
         ),
