@@ -12,7 +12,6 @@ const hosts = path.resolve(import.meta.dirname, '../fixtures/hosts')
 const workplace = fs.mkdtempSync(path.join(os.tmpdir(), 'netvitals-bad-input-'))
 afterAll(() => fs.rmSync(workplace, { recursive: true }))
 
-const conntrackSettings = ['max', 'buckets'].map((name) => `proc/sys/net/netfilter/nf_conntrack_${name}`)
 /** Who reads a file, in every tree. */
 const always: Readonly<Record<string, readonly string[]>> = {
   'proc/net/snmp': ['proc-snmp'],
@@ -27,7 +26,8 @@ const always: Readonly<Record<string, readonly string[]>> = {
   'proc/sys/net/ipv4/tcp_max_tw_buckets': ['proc-sockstat'],
   'proc/sys/net/ipv4/ip_local_port_range': ['netlink-sockets'],
   'proc/sys/net/ipv4/ip_local_reserved_ports': ['netlink-sockets'],
-  ...Object.fromEntries(conntrackSettings.map((file) => [file, ['netlink-conntrack']])),
+  'proc/sys/net/netfilter/nf_conntrack_max': ['netlink-conntrack', 'netlink-conntrack-entries'],
+  'proc/sys/net/netfilter/nf_conntrack_buckets': ['netlink-conntrack'],
 }
 /** Besides, in a tree without netlink. */
 const byProc: Readonly<Record<string, readonly string[]>> = {
@@ -46,7 +46,7 @@ const byNetlink: Readonly<Record<string, readonly string[]>> = {
   'netlink/links.bin': ['netlink-devices', 'netlink-qdisc'],
   'netlink/qdiscs.bin': ['netlink-qdisc'],
   'netlink/neighbour-tables.bin': ['netlink-neighbours'],
-  'netlink/conntrack-stats.bin': ['netlink-conntrack'],
+  'netlink/conntrack-stats.bin': ['netlink-conntrack', 'netlink-conntrack-entries'],
   'netlink/conntrack-stats-cpu.bin': ['netlink-conntrack'],
 }
 /** What the kernel's messages are called beside the name of the question. */
@@ -192,7 +192,7 @@ const namespaceNames: readonly [quoted: string, shown: string][] = [
   [String.raw`nvf-\u202eback`, String.raw`nvf-\ufffdback`],
   [String.raw`nvf-\xff\xfe`, String.raw`nvf-\ufffd\ufffd`],
   [String.raw`nvf- \t,=`, String.raw`nvf- \ufffd,=`],
-  [`nvf-${'x'.repeat(251)}`, `nvf-${'x'.repeat(124)}…`],
+  [`nvf-${'x'.repeat(251)}`, `nvf-${'x'.repeat(249)}…`],
 ]
 /** Two that look alike when cleaned: the first found is shown. */
 const twins = [String.raw`nvf-twin\x01`, String.raw`nvf-twin\x02`]

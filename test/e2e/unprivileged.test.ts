@@ -2,6 +2,7 @@ import { spawn, spawnSync } from 'node:child_process'
 import fs from 'node:fs'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import type { CheckReport } from '../../agent/check.ts'
+import { metricsOf } from '../../agent/metrics/catalogue.ts'
 import { createTopology, requireRoot, type Topology } from '../truth/topology.ts'
 import { asNobody, findReadable } from './nobody.ts'
 
@@ -69,6 +70,7 @@ requireRoot('an agent without privileges', () => {
   const traced = ['trace-drops', 'trace-resets', 'trace-retransmits', 'trace-connects', 'trace-icmp', 'trace-events']
   /** All but the tracer read what everybody may read. */
   const everyone = {
+    'trace-edges': 'ok', // how many there are, of which the kernel is asked
     'netlink-sockets': 'ok',
     'proc-snmp': 'ok',
     'proc-sockstat': 'ok',
@@ -80,7 +82,15 @@ requireRoot('an agent without privileges', () => {
   }
   /** Settings that exist in the machine's first network namespace only, whoever asks. */
   const ofTheFirstNamespace = ['netvitals_tcp_memory_limit_bytes', 'netvitals_tcp_orphans_limit']
-  const readsEveryNamespace = ['netlink-sockets', 'proc-snmp', 'proc-sockstat', 'netlink-conntrack', 'netlink-devices']
+  const ofEndedConnections = metricsOf('trace-edges').filter((name) => !/connections$|rtt_max_seconds$/.test(name))
+  const readsEveryNamespace = [
+    'trace-edges',
+    'netlink-sockets',
+    'proc-snmp',
+    'proc-sockstat',
+    'netlink-conntrack',
+    'netlink-devices',
+  ]
 
   const variants = [
     { capabilities: [], events: 'absent' },
@@ -94,14 +104,22 @@ requireRoot('an agent without privileges', () => {
       expect(stderr).toBe('')
       expect(status).toBe(0)
       expect(report.outcome).not.toBe('failed')
-      expect(outcomes(report)).toEqual({ ...Object.fromEntries(traced.map((name) => [name, events])), ...everyone })
+      const entries = capabilities.includes('net_admin' as never) ? 'ok' : 'absent'
+      expect(outcomes(report)).toEqual({
+        ...Object.fromEntries(traced.map((name) => [name, events])),
+        ...everyone,
+        'netlink-conntrack-entries': entries,
+      })
       for (const { name, reason, metrics, skipped } of report.sources) {
         if (traced.includes(name) && events === 'absent') {
           expect(reason).toMatch(/^needs CAP_BPF and CAP_PERFMON/)
           for (const metric of metrics) expect(metric).toMatchObject({ outcome: 'absent', reason })
+        } else if (name === 'netlink-conntrack-entries' && entries === 'absent') {
+          expect(reason).toMatch(/CAP_NET_ADMIN/)
         } else {
           const absent = metrics.filter(({ outcome }) => outcome !== 'ok').map((metric) => metric.name)
-          expect(absent).toEqual(name === 'proc-sockstat' ? ofTheFirstNamespace : [])
+          const withoutTracer = events === 'absent' ? ofEndedConnections : []
+          expect(absent).toEqual(name === 'proc-sockstat' ? ofTheFirstNamespace : name === 'trace-edges' ? withoutTracer : [])
         }
         const other = skipped.find(({ subject }) => subject === topology.b.name)
         expect(other?.reason).toBe(
@@ -127,7 +145,7 @@ requireRoot('an agent without privileges', () => {
       // On most machines /run is root's alone.
       const isRunOpen = (fs.statSync('/run').mode & 0o002) !== 0
       expect(screen).toMatch(isRunOpen ? /socket +\/run\/netvitals\/agent\.sock/ : /socket +none: .*permission denied/)
-      expect(screen).toMatch(/8 ok, 6 absent, 0 failed/)
+      expect(screen).toMatch(/9 ok, 7 absent, 0 failed/)
       expect(ask('/healthz').status).toBe(200)
       expect(ask('/readyz').status).toBe(200)
       expect(ask('/').status).toBe(200)
@@ -164,7 +182,7 @@ requireRoot('an agent without privileges', () => {
     await topology.run(topology.a, 'udp-send', { address: topology.b.ipv4, port: 9000, count: 3 })
     const linesWith = (capabilities: readonly string[]): string[] => {
       const { stdout } = spawnSync('ip', commandOf(capabilities, ['sweep']), { encoding: 'utf8' })
-      return stdout.split('\n').filter((line) => line.startsWith('netvitals_conntrack_'))
+      return stdout.split('\n').filter((line) => /^netvitals_conntrack_(?!host_)/.test(line))
     }
     const byProc = linesWith([])
     expect(byProc).toContain('netvitals_conntrack_entries{namespace="",pod=""} 1')
