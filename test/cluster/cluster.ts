@@ -10,7 +10,15 @@ if (CLUSTER === '') throw new Error('there is no cluster: make cluster-test')
 
 /** Where the agent is installed, and the release's name. */
 export const agentNamespace = 'netvitals'
-const faultsFile = '/opt/netvitals/test/truth/faults.mjs'
+/** faults.mjs in the pods that tests make. */
+export const faultsFile = '/opt/netvitals/test/truth/faults.mjs'
+/** What those pods are made of. */
+export const faultsContainer = {
+  name: 'faults',
+  image: `${IMAGE}:${IMAGE_TAG}`,
+  command: ['sleep', 'infinity'],
+  volumeMounts: [{ name: 'faults', mountPath: faultsFile, subPath: 'faults.mjs' }],
+}
 
 /** Throws with what it printed if it fails. */
 export function kubectl(...parameters: readonly string[]): string {
@@ -97,14 +105,7 @@ export function createWorkload(namespace: string, kind: Kind, name: string, spec
     terminationGracePeriodSeconds: 0,
     enableServiceLinks: false,
     automountServiceAccountToken: false,
-    containers: [
-      {
-        name: 'faults',
-        image: `${IMAGE}:${IMAGE_TAG}`,
-        command: ['sleep', 'infinity'],
-        volumeMounts: [{ name: 'faults', mountPath: faultsFile, subPath: 'faults.mjs' }],
-      },
-    ],
+    containers: [faultsContainer],
     volumes: [{ name: 'faults', configMap: { name: 'faults' } }],
     ...spec,
   }
