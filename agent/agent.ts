@@ -6,6 +6,7 @@ import { ConfigError } from './config-file.ts'
 import { createEvents, type Events } from './events.ts'
 import { createHistory } from './history.ts'
 import { createHost, type Host } from './host/host.ts'
+import { readNodeName } from './host/machine.ts'
 import type { ToolSettings, ToolSignal } from './host/tools.ts'
 import { mapNames } from './host/traced-maps.ts'
 import { createSecurity } from './http/security.ts'
@@ -78,11 +79,11 @@ export async function createAgent(config: Config, log: Log, parts?: AgentParts):
     networks: createNetworks(config['identity.networks'], 'identity.networks'),
   })
   const events = createEvents(identity)
-  const sockets = createSocketList(host, identity, root === '/' ? os.hostname() : root)
+  const sockets = createSocketList(host, identity, readNodeName(config))
   const lostByReaders = (): number => http?.lostEvents() ?? 0
   const sweep = createSweep({ sources, identity, store: createSeriesStore(history, declared), history, self, lostByReaders, log })
   const machine = await host.machine()
-  const node: Node = { name: root === '/' ? os.hostname() : root, ...machine }
+  const node: Node = { name: readNodeName(config), ...machine }
   self.set('netvitals_build_info', { version, runtime: process.version }, 1)
   self.set('netvitals_node_info', { ...machine }, 1)
 

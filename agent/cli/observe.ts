@@ -1,9 +1,9 @@
 import { once } from 'node:events'
-import os from 'node:os'
 import { createAgent } from '../agent.ts'
 import { type CheckReport, findMissing } from '../check.ts'
 import type { Config } from '../config.ts'
 import { type EventMessage, eventSchemaVersion } from '../events.ts'
+import { readNodeName } from '../host/machine.ts'
 import { createEventStreams, type EventStreamHeader } from '../http/event-stream.ts'
 import { AgentError, askAgent, followAgent, linesOf } from '../http/socket.ts'
 import { createLog } from '../log.ts'
@@ -77,7 +77,7 @@ async function watchAgent(report: CheckReport, config: Config, terminal: Termina
 
 async function watchAlone(config: Config, terminal: Terminal, signal: AbortSignal): Promise<number> {
   const agent = await createAgent(config, createLog(config['log.level']))
-  const streams = createEventStreams(agent.events, os.hostname())
+  const streams = createEventStreams(agent.events, readNodeName(config))
   let stayAwake: NodeJS.Timeout | undefined // nothing else that waits keeps a process from ending
   signal.addEventListener('abort', () => streams.stop(), { once: true })
   try {

@@ -1,6 +1,6 @@
-import os from 'node:os'
 import { type Config, readVersion } from '../config.ts'
 import { createHost } from '../host/host.ts'
+import { readNodeName } from '../host/machine.ts'
 import { createLog } from '../log.ts'
 import type { Outcome } from '../metrics/snapshot.ts'
 import { type ProofOutcome, type ProvenSignal, type ProveReport, prove as proveAll } from '../prove/prove.ts'
@@ -16,7 +16,7 @@ const familyNames = { ipv4: 'IPv4', ipv6: 'IPv6' } as const
 export async function prove(config: Config, terminal: Terminal): Promise<number> {
   const host = await createHost({ root: '/', tracer: true, log: createLog(config['log.level']) })
   try {
-    const node = { name: os.hostname(), ...(await host.machine()) }
+    const node = { name: readNodeName(config), ...(await host.machine()) }
     const report = await proveAll({ version: readVersion(), node, host, createSources, onProgress: showProgress })
     clearProgress()
     if (config.output === 'json') await terminal.print(`${toJson(report)}\n`)

@@ -1,7 +1,7 @@
-import os from 'node:os'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { createAgent } from '../agent.ts'
 import { type Config, readVersion } from '../config.ts'
+import { readNodeName } from '../host/machine.ts'
 import { createLog } from '../log.ts'
 import { createRecorder, type RecordingLine, recordingSchemaVersion } from '../recording.ts'
 import type { Terminal } from './terminal.ts'
@@ -26,7 +26,13 @@ export async function record(config: Config, terminal: Terminal): Promise<number
   try {
     await agent.start()
     await write([
-      { type: 'recording', schemaVersion: recordingSchemaVersion, version: readVersion(), node: os.hostname(), time: now() },
+      {
+        type: 'recording',
+        schemaVersion: recordingSchemaVersion,
+        version: readVersion(),
+        node: readNodeName(config),
+        time: now(),
+      },
     ])
     const stop = agent.events.subscribe((event) => {
       events++

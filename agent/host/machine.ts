@@ -23,7 +23,11 @@ function findCgroup(root: string): Machine['cgroup'] {
   const mount = path.join(root, 'sys/fs/cgroup')
   if (fs.existsSync(path.join(mount, 'cgroup.controllers'))) return 'v2'
   if (fs.existsSync(path.join(mount, 'unified/cgroup.controllers'))) return 'hybrid'
-  return fs.existsSync(mount) ? 'v1' : 'unknown'
+  if (!fs.existsSync(mount)) return 'unknown'
+  // In a container the hierarchy of version 2 may not be mounted.
+  const own = readText(path.join(root, 'proc/self/cgroup'))?.trim().split('\n') ?? []
+  if (own.some((line) => line.startsWith('0::'))) return own.length > 1 ? 'hybrid' : 'v2'
+  return 'v1'
 }
 
 /** The one file of systeminformation that is needed: the whole package would stay in memory, 3 MB, for one question. */
@@ -52,6 +56,17 @@ export async function readMachine(root: string): Promise<Machine> {
     os: `${distro} ${release}`.trim() || 'unknown',
     cgroup: findCgroup(root),
   }
+}
+
+/** As configured. */
+export interface NodeNameSettings {
+  readonly root: string
+  readonly 'kubernetes.node': string
+}
+
+/** What this node is called; of a recorded tree that is where it is. */
+export function readNodeName({ root, 'kubernetes.node': name }: NodeNameSettings): string {
+  return root === '/' ? name || os.hostname() : root
 }
 
 const auxvPageSize = 6n
