@@ -103,6 +103,8 @@ export async function createAgent(config: Config, log: Log, parts?: AgentParts):
 
   async function start(): Promise<void> {
     await host.start()
+    await host.addresses.refresh(stopped.signal).catch(() => undefined) // the first sweep says why
+    host.edgeAddresses.setOwn(host.addresses.all().keys())
     await Promise.all([startNames(pods), startNames(peers)])
     if (pods !== undefined) onSettled(pods, () => void identity.refresh(performance.now()).catch(() => undefined)) // the next sweep says why
     host.edgeAddresses.addNetworks(config['identity.networks'].flatMap(({ cidrs }) => cidrs))

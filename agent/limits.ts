@@ -65,6 +65,8 @@ export const limits = {
   tracerConnections: 65_536,
   /** Networks whose addresses edges tell apart, beside private ones. */
   tracerNetworks: 1024,
+  /** Public addresses of this machine, host and pods, that edges tell apart too. */
+  tracerOwnAddresses: 4096,
   /** Addresses behind which a connection's peer is another's: those of Services, and what connections have shown. */
   tracerServiceAddresses: 12_288,
   tracerTranslatedAddresses: 4096,

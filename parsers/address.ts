@@ -58,3 +58,13 @@ function longestZeros(words: readonly number[]): { from: number; length: number 
   }
   return longest
 }
+
+/** 10/8, 172.16/12, 192.168/16, 100.64/10, 169.254/16; fc00::/7, fe80::/10; and loopback. Of 4 or 16 bytes. */
+export function isPrivate(bytes: Uint8Array): boolean {
+  if (isLoopback(bytes)) return true
+  const [first = 0, second = 0] = isMapped(bytes) ? bytes.subarray(12) : bytes
+  if (bytes.length === 16 && !isMapped(bytes)) return first >> 1 === 0x7e || (first === 0xfe && second >> 6 === 2)
+  if (first === 172) return second >> 4 === 1
+  if (first === 100) return second >> 6 === 1
+  return first === 10 || first === 127 || (first === 192 && second === 168) || (first === 169 && second === 254)
+}

@@ -70,8 +70,8 @@ export interface Tracer {
    * Undefined: no more. Of 16 bytes, IPv4 as ::ffff:a.b.c.d. Throws if there is no room.
    */
   setOwner(address: Uint8Array, owner: TracedNamespace | undefined): void
-  /** From now on edges tell the addresses of this network apart, beside those of private ones. Of 16 bytes and up to 128 bits. Throws if there is no room. */
-  addNetwork(address: Uint8Array, prefixBits: number): void
+  /** From now on, or no more, edges tell the addresses of this network apart, beside those of private ones. Of 16 bytes and up to 128 bits. Throws if there is no room. */
+  setNetwork(address: Uint8Array, prefixBits: number, isTold: boolean): void
   /** From now on, or no more, edges keep connections to this address apart, because their peer is elsewhere. Of 16 bytes. Throws if there is no room. */
   setTranslated(address: Uint8Array, isTranslated: boolean): void
   /** Events these maps lack, exactly: refused by a full map; or the program was at work on that CPU when they came. */
@@ -205,11 +205,12 @@ export function createTracer(options: TracerOptions = {}): Tracer {
       if (result < 0 && result !== ENOENT) throw new Error(`cannot set the owner of an address: ${errorName(result)}`)
     },
 
-    addNetwork(address, prefixBits) {
+    setNetwork(address, prefixBits, isTold) {
       const fd = fdOf('edge_connects_total', 'known_networks')
       const key = new Uint8Array([...words([prefixBits]), ...address])
-      const result = running!.libbpf.updateElem(fd, key, words([1]), 0)
-      if (result < 0) throw new Error(`cannot tell the addresses of a network apart: ${errorName(result)}`)
+      const { libbpf } = running!
+      const result = isTold ? libbpf.updateElem(fd, key, words([1]), 0) : libbpf.deleteElem(fd, key)
+      if (result < 0 && result !== ENOENT) throw new Error(`cannot tell the addresses of a network apart: ${errorName(result)}`)
     },
 
     setTranslated(address, isTranslated) {
@@ -303,7 +304,7 @@ function load(
       const { tracerConnections, tracerPreallocatedShare } = limits
       libbpf.setMaxEntries(findMap('live_connections'), tracerConnections / (preallocate ? tracerPreallocatedShare : 1))
       if (preallocate) libbpf.setMapFlags(findMap('live_connections'), 0)
-      libbpf.setMaxEntries(findMap('known_networks'), limits.tracerNetworks)
+      libbpf.setMaxEntries(findMap('known_networks'), limits.tracerNetworks + limits.tracerOwnAddresses)
       libbpf.setMaxEntries(findMap('translated_addresses'), limits.tracerServiceAddresses + limits.tracerTranslatedAddresses)
       libbpf.setMaxEntries(findMap('events'), limits.eventRingBytes)
       const flags = [isTold(tellsErrors), hasEvents, hasEdges].map(Number)

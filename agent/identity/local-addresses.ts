@@ -14,7 +14,8 @@ export function createLocalAddresses({
   namespaces,
   addresses,
   dropOwners,
-}: Pick<Host, 'namespaces' | 'addresses' | 'dropOwners'>): LocalAddresses {
+  edgeAddresses,
+}: Pick<Host, 'namespaces' | 'addresses' | 'dropOwners' | 'edgeAddresses'>): LocalAddresses {
   let owners: ReadonlyMap<string, NetworkNamespace> = new Map()
   const former = new Map<string, { readonly netns: NetworkNamespace; readonly untilMs: number }>()
 
@@ -34,6 +35,7 @@ export function createLocalAddresses({
       for (const [address, netns] of told) next.set(address, netns)
       remember(next, nowMs)
       owners = next
+      edgeAddresses.setOwn(next.keys())
       return dropOwners.set(new Map([...next].filter(([, netns]) => netns !== namespaces.host)))
     },
     find: (address) => (address === undefined ? undefined : (owners.get(address) ?? former.get(address)?.netns)),

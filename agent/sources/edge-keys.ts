@@ -75,5 +75,3 @@ export function readKey(key: Uint32Array): { local: ConnectionEnd; remote: Conne
 }
 
 export const readRole = (edge: Uint32Array): number => edge[roleAt]!
-/** The 16 bytes of the remote address. */
-export const readRemote = (key: Uint32Array): Uint8Array => new Uint8Array(key.slice(remoteAt, portsAt).buffer)

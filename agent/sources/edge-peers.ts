@@ -1,6 +1,6 @@
+import { parseAddress } from '../../parsers/address.ts'
 import type { Host } from '../host/host.ts'
 import { limits } from '../limits.ts'
-import { readRemote } from './edge-keys.ts'
 import type { EdgeRecord } from './edge-records.ts'
 
 /** Who the other end of a connection really is, where addresses are translated on the way, as those of Services are. */
@@ -21,17 +21,18 @@ type Asking = Pick<Host, 'translations' | 'tracer'>
 export function createEdgePeers(host: Asking): EdgePeers {
   /** Undefined: what the socket says is true. */
   const answerers = new WeakMap<EdgeRecord, string | undefined>()
-  /** Addresses known to be translated, and who was found behind them last. */
-  const translated = new Map<string, string>()
+  /** Addresses known to be translated, and who was found last behind those that clients call. */
+  const translated = new Map<string, string | undefined>()
   /** Of those, what is called so often that its connections cannot be kept apart. */
   const crowded = new Set<string>()
 
-  function keepApart(record: EdgeRecord, answerer: string): void {
-    const { address } = record.remote
+  function keepApart({ sample, role }: EdgeRecord, answerer: string): void {
+    const { address } = sample!.remote
     const isNew = !translated.has(address)
     if (isNew && translated.size >= limits.tracerTranslatedAddresses) return
-    translated.set(address, answerer)
-    if (isNew && !crowded.has(address)) host.tracer.setTranslated(readRemote(record.key), true)
+    // Behind an address that servers see, such as a node's, may be that node itself too.
+    if (role === 'client' || isNew) translated.set(address, role === 'client' ? answerer : undefined)
+    if (isNew && !crowded.has(address)) host.tracer.setTranslated(parseAddress(address), true)
   }
 
   /** A client that calls thousands of times between two sweeps would leave no room for others. */
@@ -44,7 +45,7 @@ export function createEdgePeers(host: Asking): EdgePeers {
       counts.set(remote.address, count)
       if (count <= limits.edgeSingles || crowded.has(remote.address)) continue
       crowded.add(remote.address)
-      host.tracer.setTranslated(readRemote(record.key), false)
+      host.tracer.setTranslated(parseAddress(remote.address), false)
     }
   }
 
@@ -63,11 +64,20 @@ export function createEdgePeers(host: Asking): EdgePeers {
       )
       asked.forEach((record, i) => {
         const answerer = found[i]?.address
-        answerers.set(record, answerer)
-        if (answerer !== undefined && record.role === 'client') keepApart(record, answerer)
+        answerers.set(record, speaksForAll(record) ? answerer : undefined)
+        if (answerer !== undefined) keepApart(record, answerer)
       })
     },
     isKnown: (record) => !record.isSingle || answerers.has(record),
-    addressOf: (record) => answerers.get(record) ?? translated.get(record.remote.address) ?? record.remote.address,
+    addressOf(record) {
+      const { role, remote } = record
+      const usual = role === 'client' ? translated.get(remote.address) : undefined
+      return answerers.get(record) ?? usual ?? remote.address
+    },
   }
+}
+
+/** Whether what is behind one of its connections is behind all of them: not where they are from or to many addresses. */
+function speaksForAll({ isSingle, role, remote }: EdgeRecord): boolean {
+  return isSingle || (role === 'client' && remote.address !== '::')
 }

@@ -1,7 +1,7 @@
 import { isIPv6 } from 'node:net'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { formatAddress, readAddress, unmapAddress } from '../../parsers/address.ts'
+import { formatAddress, isPrivate, parseAddress, readAddress, unmapAddress } from '../../parsers/address.ts'
 
 const bytesOf = (hex: string): Uint8Array => Uint8Array.from(Buffer.from(hex.replaceAll(' ', ''), 'hex'))
 
@@ -72,4 +72,19 @@ describe('unmapAddress', () => {
     ['::ffff:1', '::ffff:1'],
     ['::10.0.0.1', '::10.0.0.1'],
   ])('%s is %s', (text, plain) => expect(unmapAddress(text)).toBe(plain))
+})
+
+describe('isPrivate', () => {
+  const inside = ['10.0.0.0', '10.255.255.255', '172.16.0.0', '172.31.255.255', '192.168.1.1', '100.64.0.0', '100.127.255.255']
+  const outside = ['9.255.255.255', '11.0.0.0', '172.15.255.255', '172.32.0.0', '192.169.0.0', '100.63.255.255', '100.128.0.0']
+  it.each([...inside, '169.254.1.1', '127.0.0.1', '::1', 'fc00::1', 'fdff::1', 'fe80::1', 'febf::1'])('%s', (address) => {
+    expect(isPrivate(parseAddress(address))).toBe(true)
+  })
+  it.each([...outside, '169.253.255.255', '192.0.2.2', '2001:db8::1', 'fbff::1', 'fe00::1', 'fec0::1', '::'])(
+    'not %s',
+    (address) => {
+      expect(isPrivate(parseAddress(address))).toBe(false)
+    },
+  )
+  it('IPv4 as 4 bytes too', () => expect([bytesOf('0a000001'), bytesOf('c0000202')].map(isPrivate)).toEqual([true, false]))
 })

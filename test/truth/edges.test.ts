@@ -298,6 +298,25 @@ requireTraced('edge_connects_total', 'edges', () => {
       })
     })
 
+    it('who calls through an address that the node calls by too is told apart from the node', async () => {
+      const { a, b } = routed
+      routed.exec(router, iptables, '-t', 'nat', '-A', 'POSTROUTING', '-p', 'tcp', '--dport', '8001', '-j', 'MASQUERADE')
+      const server = await routed.hold(b, 'tcp-listen', { address: b[family], port: 8001 })
+      const connect = async (from: Namespace, count: number): Promise<void> => {
+        await routed.hold(from, 'tcp-connect', { address: b[family], port: 8001, count })
+        await server.act('accept', { count })
+      }
+      await connect(a, 1) // from now on the router's address is known to be translated
+      await wiring.sweep()
+      await connect(a, 8)
+      await connect(router, 13)
+      const readServer = async (): Promise<(number | undefined)[]> => {
+        await wiring.sweep()
+        return [a, router].map((client) => readEdge(wiring, [client, b], 'server')['connects_total connected'])
+      }
+      await expect.poll(readServer, { timeout: 6000 * slowness }).toEqual([8, 14])
+    })
+
     it('of a Service that is known beforehand the first connections too', async () => {
       const { a, b } = routed
       const servers = [b, router]
@@ -328,6 +347,26 @@ requireTraced('edge_connects_total', 'edges', () => {
     await client.act('close')
     await server.act('close')
     await expectEdge({ sent_bytes_total: 300, rtt_seconds: 3 })
+  })
+
+  it.each([
+    { address: '198.51.100.1', other: '198.51.100.2', bits: 30, family: [] },
+    { address: '2001:db8:83::1', other: '2001:db8:83::2', bits: 64, family: ['nodad'] },
+  ])('public addresses of this machine are told apart: $address', async ({ address, other, bits, family }) => {
+    const { a, b } = topology
+    topology.exec(a, 'ip', 'addr', 'add', `${other}/${bits}`, 'dev', 'eth0', ...family)
+    topology.exec(b, 'ip', 'addr', 'add', `${address}/${bits}`, 'dev', 'eth0', ...family)
+    await sleep(1100) // addresses are looked for once a second
+    await wiring.sweep()
+    const server = await topology.hold(b, 'tcp-listen', { address, port: 5001 })
+    const client = await topology.hold(a, 'tcp-connect', { address, port: 5001, count: 3 })
+    await server.act('accept', { count: 3 })
+    await client.act('send', { bytes: 100 })
+    await expectEdge({ 'connects_total connected': 3, sent_bytes_total: 300, connections: 3 })
+    await server.act('read')
+    await client.act('close')
+    await server.act('close')
+    await expectEdge({ 'connects_total connected': 3, sent_bytes_total: 300, rtt_seconds: 3 })
   })
 
   it('within a namespace: what goes over loopback is no edge', async () => {

@@ -43,6 +43,7 @@ function build({ hasNames = true, peers }: { hasNames?: boolean; peers?: Pick<Pe
       },
     },
     dropOwners: { set: setOwners },
+    edgeAddresses: { setOwn: () => undefined, setServices: () => undefined, addNetworks: () => undefined },
   }
   type Options = Parameters<typeof createIdentity>[0]
   const identity = createIdentity({
