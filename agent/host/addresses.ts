@@ -6,7 +6,7 @@ import type { Netlink } from './netlink.ts'
 
 /** Which network namespace of this machine has an address. */
 export interface Addresses {
-  /** Looks again, unless it has within a second. */
+  /** Looks again, unless it has within a second and no namespace has come since. */
   refresh(signal: AbortSignal): Promise<void>
   /** As of the last look; `10.0.0.1` or `2001:db8::1`. Undefined: none that can be looked into, or several, as with loopback. */
   find(address: string | undefined): NetworkNamespace | undefined
@@ -17,12 +17,14 @@ export interface Addresses {
 export function createAddresses(namespaces: Namespaces, netlink: Netlink, now = () => performance.now()): Addresses {
   let owners = new Map<string, NetworkNamespace | undefined>()
   let refreshedAtMs = Number.NEGATIVE_INFINITY
+  let looked: ReadonlySet<NetworkNamespace> = new Set()
   let refreshing: Promise<void> | undefined
 
   async function look(signal: AbortSignal): Promise<void> {
     const found = new Map<string, NetworkNamespace | undefined>()
     namespaces.refresh() // one that came since the last sweep may be told of already
-    for (const netns of [namespaces.host, ...namespaces.list()]) {
+    const present = new Set([namespaces.host, ...namespaces.list()])
+    for (const netns of present) {
       let addresses: string[] = []
       const restart = (): void => {
         addresses = []
@@ -40,12 +42,14 @@ export function createAddresses(namespaces: Namespaces, netlink: Netlink, now = 
       for (const address of addresses) found.set(address, found.has(address) && found.get(address) !== netns ? undefined : netns)
     }
     owners = found
+    looked = present
     refreshedAtMs = now()
   }
 
   return {
     refresh(signal) {
-      if (refreshing === undefined && now() - refreshedAtMs < limits.addressesAgeMs) return Promise.resolve()
+      const isNew = now() - refreshedAtMs < limits.addressesAgeMs && namespaces.list().every((netns) => looked.has(netns))
+      if (refreshing === undefined && isNew) return Promise.resolve()
       refreshing ??= look(signal).finally(() => {
         refreshing = undefined
       })

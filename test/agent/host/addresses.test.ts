@@ -141,3 +141,16 @@ requireRoot('addresses of real namespaces', () => {
     }
   })
 })
+
+it('looks again at once when a namespace has come', async () => {
+  const addresses = create()
+  listed = [shop]
+  await addresses.refresh(signal)
+  expect(addresses.find('10.0.0.2')).toBeUndefined()
+  listed = [shop, bank]
+  await addresses.refresh(signal)
+  expect(addresses.find('10.0.0.2')).toBe(bank)
+  const before = dumps
+  await addresses.refresh(signal)
+  expect(dumps).toBe(before)
+})
