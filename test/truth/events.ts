@@ -39,9 +39,20 @@ export async function expectEvents(wiring: Wiring, namespace: Namespace, metric:
     await wiring.sweep()
     return readEvents(wiring, namespace, metric)
   }
-  await expect.poll(read, { timeout: 6000 * slowness, interval: 50 }).toEqual(expected)
-  await sleep(100)
-  expect(await read()).toEqual(expected)
+  try {
+    await expect.poll(read, { timeout: 6000 * slowness, interval: 50 }).toEqual(expected)
+    await sleep(100)
+    expect(await read()).toEqual(expected)
+  } catch (error) {
+    throw new Error(`${(error as Error).message}; ${await describeSweep(wiring)}`, { cause: error })
+  }
+}
+
+/** What may have kept events from being seen. */
+async function describeSweep(wiring: Wiring): Promise<string> {
+  const { durationMs, sources } = await wiring.sweep()
+  const faults = sources.filter(({ outcome }) => outcome !== 'ok').map(({ name, reason }) => `${name}: ${reason}`)
+  return `lost ${JSON.stringify(wiring.host.tracer.lost())}, a sweep takes ${Math.round(durationMs)} ms, not read: ${faults.join(', ') || 'nothing'}`
 }
 
 /** The namespace's own counters of the TCP/IP stack, straight from the kernel: 'Tcp.RetransSegs', 'TcpExt.TCPFastRetrans', … */
