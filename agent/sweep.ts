@@ -2,7 +2,7 @@ import { ParseError } from '../parsers/text.ts'
 import { createEdges, type EdgeRow } from './edges.ts'
 import type { History } from './history.ts'
 import { NotFound } from './host/errors.ts'
-import type { Identity } from './identity/identity.ts'
+import type { Identity, Row } from './identity/identity.ts'
 import { limits } from './limits.ts'
 import type { Log } from './log.ts'
 import type { MetricName } from './metrics/catalogue.ts'
@@ -218,15 +218,12 @@ export function createSweep(parts: SweepParts): Sweep {
 
   function writeNames(): void {
     self.clear('netvitals_pod_info')
-    for (const { namespace, pod, workload, isPod } of identity.rows()) {
-      if (!isPod) continue
+    const tell = (namespace: string, pod: string, workload: Row['workload'], host_network: 'true' | 'false'): void => {
       const { name = '', type = '' } = workload ?? {}
-      self.set('netvitals_pod_info', { namespace, pod, workload: name, workload_type: type, host_network: 'false' }, 1)
+      self.set('netvitals_pod_info', { namespace, pod, workload: name, workload_type: type, host_network }, 1)
     }
-    for (const { namespace, name: pod, workload } of identity.hostPods()) {
-      const { name = '', type = '' } = workload ?? {}
-      self.set('netvitals_pod_info', { namespace, pod, workload: name, workload_type: type, host_network: 'true' }, 1)
-    }
+    for (const { namespace, pod, workload, isPod } of identity.rows()) if (isPod) tell(namespace, pod, workload, 'false')
+    for (const { namespace, name, workload } of identity.hostPods()) tell(namespace, name, workload, 'true')
     for (const [provider, { lastError, lastSuccessAtMs, restarts, leftOut }] of identity.providers()) {
       self.set('netvitals_names_up', { provider }, lastError === undefined ? 1 : 0)
       if (lastSuccessAtMs !== undefined)

@@ -33,21 +33,34 @@ export function createEdgeAddresses(tracer: Tracer): EdgeAddresses {
     },
     setOwn(addresses) {
       if (tracer.missing(map) !== undefined) return
-      const next = new Set<string>()
-      for (const address of addresses)
-        if (next.size < limits.tracerOwnAddresses && !isPrivate(parseAddress(address))) next.add(address)
-      for (const address of own)
-        if (!next.has(address) && !single.has(address)) tracer.setNetwork(parseAddress(address), 128, false)
-      for (const address of next) if (!own.has(address)) tracer.setNetwork(parseAddress(address), 128, true)
-      own = next
+      const fitting = take(addresses, limits.tracerOwnAddresses, (address) => !isPrivate(parseAddress(address)))
+      own = replace(own, fitting, (address, isNew) => {
+        if (isNew || !single.has(address)) tracer.setNetwork(parseAddress(address), 128, isNew)
+      })
     },
     setServices(addresses) {
       if (tracer.missing(map) !== undefined) return
-      const next = new Set<string>()
-      for (const address of addresses) if (next.size < limits.tracerServiceAddresses) next.add(address)
-      for (const address of services) if (!next.has(address)) tracer.setTranslated(parseAddress(address), false)
-      for (const address of next) if (!services.has(address)) tracer.setTranslated(parseAddress(address), true)
-      services = next
+      services = replace(services, take(addresses, limits.tracerServiceAddresses), (address, isNew) =>
+        tracer.setTranslated(parseAddress(address), isNew),
+      )
     },
   }
+}
+
+/** The first of those that are meant. */
+function take(addresses: Iterable<string>, max: number, isMeant = (_address: string): boolean => true): Set<string> {
+  const taken = new Set<string>()
+  for (const address of addresses) if (taken.size < max && isMeant(address)) taken.add(address)
+  return taken
+}
+
+/** Tells what is no more, then what is new. */
+function replace(
+  before: ReadonlySet<string>,
+  next: ReadonlySet<string>,
+  tell: (address: string, isNew: boolean) => void,
+): ReadonlySet<string> {
+  for (const address of before) if (!next.has(address)) tell(address, false)
+  for (const address of next) if (!before.has(address)) tell(address, true)
+  return next
 }

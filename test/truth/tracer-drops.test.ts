@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { tracedDirections, tracedProtocols } from '../../agent/host/traced-maps.ts'
 import { createTracer, type Tracer } from '../../agent/host/tracer.ts'
+import { parseAddress } from '../../parsers/address.ts'
 import { stormSize } from './events.ts'
 import { createTopology, type Namespace, requireTraced, slowness, type Topology } from './topology.ts'
 
@@ -313,7 +314,7 @@ requireTraced('dropped_packets_total', 'drops in the host’s namespace are coun
     await tracer.start()
     for (const pod of [net.a, net.b]) {
       const owner = { inode: pod.inode, cookie: await cookieOf(pod) }
-      for (const address of [pod.ipv4, pod.ipv6]) tracer.setOwner(toBytes(address), owner)
+      for (const address of [pod.ipv4, pod.ipv6]) tracer.setOwner(parseAddress(address), owner)
     }
   })
   afterEach(async () => {
@@ -325,18 +326,6 @@ requireTraced('dropped_packets_total', 'drops in the host’s namespace are coun
   })
   afterAll(() => net?.dispose())
 
-  /** IPv4 as ::ffff:a.b.c.d. The tests' IPv6 addresses have one `::`. */
-  function toBytes(address: string): Uint8Array {
-    const bytes = new Uint8Array(16)
-    if (address.includes('.')) {
-      bytes.set([0xff, 0xff, ...address.split('.').map(Number)], 10)
-      return bytes
-    }
-    const [head = [], tail = []] = address.split('::').map((part) => part.split(':').filter(Boolean))
-    const words = [...head, ...Array(8 - head.length - tail.length).fill('0'), ...tail]
-    words.forEach((word, i) => bytes.set([Number.parseInt(word, 16) >> 8, Number.parseInt(word, 16) & 0xff], 2 * i))
-    return bytes
-  }
   const count = 100
 
   describe.each(families)('$family', ({ address, iptables, udpHeaders }) => {
@@ -390,7 +379,7 @@ requireTraced('dropped_packets_total', 'drops in the host’s namespace are coun
     })
 
     test('an address that is nobody’s any more', async () => {
-      tracer.setOwner(toBytes(net.b[address]), undefined)
+      tracer.setOwner(parseAddress(net.b[address]), undefined)
       drop('filter', 'OUTPUT')
       await expectDrops(() => send(net.router!, net.b[address]), { router: { 'netfilter_drop udp out': expected } })
     })
