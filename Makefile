@@ -17,7 +17,7 @@ CLUSTER_PACKAGES := buildah:builds_the_image debootstrap:its_base
 export npm_package_config_node_gyp_nodedir := $(shell node -p 'require("node:path").resolve(process.execPath, "../..")')
 SOURCES := $(shell find agent parsers -name '*.ts' -o -name '*.bt') agent/bpf/netvitals.bpf.o package.json tsconfig.json
 
-.PHONY: help run build test test-kernels cluster-test lint bench soak clean run-packages test-packages cluster-packages
+.PHONY: help run build test test-kernels cluster-test lint bench soak fuzz clean run-packages test-packages cluster-packages
 help:
 	@sed -n '1,4s/^# //p' $(MAKEFILE_LIST)
 
@@ -55,6 +55,10 @@ bench: build
 # Ten minutes; make soak SECONDS=120 is shorter.
 soak: build
 	node test/soak/soak.mjs $(SECONDS)
+
+# Ten million damaged inputs for each parser of strangers' bytes; make fuzz PARSERS=dns-message COUNT=100000 SEED=1 is shorter.
+fuzz: build
+	node test/fuzz/run.mjs $(if $(COUNT),--count=$(COUNT)) $(if $(SEED),--seed=$(SEED)) $(PARSERS)
 
 build: dist/.built
 dist/.built: node_modules/.package-lock.json $(SOURCES)
