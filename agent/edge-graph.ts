@@ -111,7 +111,8 @@ function toEdge(
   const value = (what: string): number | undefined => numberOf(rows(main, what)[0]?.series)
   const rate = (what: string): number | undefined => {
     const [row] = rows(main, what)
-    const increase = row && history.increase(row.series, edgeSeconds)
+    if (row === undefined) return 0 // it is born with its first byte
+    const increase = history.increase(row.series, edgeSeconds)
     return increase === undefined || increase.seconds === 0 ? undefined : increase.amount / increase.seconds
   }
   const lossOf = (report: Report): EdgeLoss => ({
@@ -159,6 +160,59 @@ function byTrouble(a: Edge, b: Edge): number {
 }
 
 export const edgeEndId = ({ namespace, workload }: EdgeEnd): string => (namespace === '' ? workload : `${namespace}/${workload}`)
+
+/** The end of all that have no place of their own: the same word as beyond the limit of edges. */
+const other: EdgeEnd = { namespace: '', workload: 'other' }
+
+/** By ID, those of the first edges first. */
+export const endsOf = (edges: readonly Edge[]): ReadonlySet<string> =>
+  new Set(edges.flatMap(({ client, server }) => [edgeEndId(client), edgeEndId(server)]))
+
+/** With at most so many ends, of the first edges; what the others do is added up, as one. */
+export function gatherOthers(edges: readonly Edge[], mostEnds: number): readonly Edge[] {
+  const ends = endsOf(edges)
+  if (ends.size <= mostEnds) return edges
+  const shown = new Set([...ends].slice(0, mostEnds - 1))
+  const gather = (end: EdgeEnd): EdgeEnd => (shown.has(edgeEndId(end)) ? end : other)
+  const gathered = new Map<string, Edge>()
+  for (const edge of edges) {
+    const [client, server] = [gather(edge.client), gather(edge.server)]
+    const key = JSON.stringify([client, server])
+    const before = gathered.get(key)
+    gathered.set(key, before === undefined ? { ...edge, client, server } : addEdges(before, edge))
+  }
+  return [...gathered.values()]
+}
+
+/** Without a mean of times: connections may weigh differently. */
+function addEdges({ rttSeconds: _, ...a }: Edge, b: Edge): Edge {
+  const sent = addKnown(a.sentBytesPerSecond, b.sentBytesPerSecond)
+  const received = addKnown(a.receivedBytesPerSecond, b.receivedBytesPerSecond)
+  const [client, server] = [addLosses(a.loss.client, b.loss.client), addLosses(a.loss.server, b.loss.server)]
+  const rttMax = Math.max(a.rttMaxSeconds ?? 0, b.rttMaxSeconds ?? 0)
+  const failedConnects = { ...a.failedConnects }
+  for (const [outcome, number] of Object.entries(b.failedConnects))
+    failedConnects[outcome] = (failedConnects[outcome] ?? 0) + number
+  return {
+    ...a,
+    connections: a.connections + b.connections,
+    ...(sent !== undefined && { sentBytesPerSecond: sent }),
+    ...(received !== undefined && { receivedBytesPerSecond: received }),
+    connects: a.connects + b.connects,
+    failedConnects,
+    resets: a.resets + b.resets,
+    loss: { ...(client && { client }), ...(server && { server }) },
+    ...(rttMax > 0 && { rttMaxSeconds: rttMax }),
+  }
+}
+
+const addKnown = (a: number | undefined, b: number | undefined): number | undefined =>
+  a === undefined ? b : b === undefined ? a : a + b
+
+function addLosses(a: EdgeLoss | undefined, b: EdgeLoss | undefined): EdgeLoss | undefined {
+  if (a === undefined || b === undefined) return a ?? b
+  return { retransmits: a.retransmits + b.retransmits, drops: a.drops + b.drops }
+}
 
 /** Edges and the workloads at their ends. */
 export function createEdgeGraph(edges: readonly Edge[], node: string): EdgeGraph {
@@ -221,6 +275,14 @@ function toGraphEdge(edge: Edge): GraphEdge {
   }
 }
 
+/** `340 timed_out, 12 refused`: the most first. */
+export function describeFailures({ failedConnects }: Edge): string {
+  return Object.entries(failedConnects)
+    .sort(([, a], [, b]) => b - a)
+    .map(([outcome, number]) => `${formatCount(number)} ${outcome}`)
+    .join(', ')
+}
+
 const formatCount = (number: number): string => Math.round(number).toLocaleString('en')
 
 /** 0 B, 12.3 kB: three digits. */
@@ -233,3 +295,12 @@ export function formatBytes(bytes: number): string {
 }
 
 const units = ['B', 'kB', 'MB', 'GB', 'TB'] as const
+
+/** Of the connection that lives and has the worst, else the mean of those that ended. */
+export const rttOf = ({ rttSeconds, rttMaxSeconds }: Edge): number | undefined => rttMaxSeconds || rttSeconds
+
+/** 51 µs, 40.2 ms, 1.50 s. */
+export function formatRtt(seconds: number, micro = 'µ'): string {
+  if (seconds < 0.001) return `${Math.round(seconds * 1e6)} ${micro}s`
+  return seconds < 1 ? `${(seconds * 1000).toPrecision(3)} ms` : `${seconds.toPrecision(3)} s`
+}

@@ -1,4 +1,15 @@
-import { dropsOf, type Edge, type EdgeEnd, edgeEndId, failuresOf, formatBytes, retransmitsOf } from '../edge-graph.ts'
+import {
+  describeFailures,
+  dropsOf,
+  type Edge,
+  type EdgeEnd,
+  edgeEndId,
+  failuresOf,
+  formatBytes,
+  formatRtt,
+  retransmitsOf,
+  rttOf,
+} from '../edge-graph.ts'
 import { quote } from './end-text.ts'
 import type { Looks } from './report-text.ts'
 import { type TableColumn, tableOf } from './table-text.ts'
@@ -13,6 +24,12 @@ const nameOf = (end: EdgeEnd): string => quote(edgeEndId(end))
 /** Nothing where there is nothing: what is there stands out. */
 const countOf = (number: number): string => (number === 0 ? '' : Math.round(number).toLocaleString('en'))
 const rateOf = (bytes: number | undefined): string => (bytes === undefined ? '' : `${formatBytes(bytes)}/s`)
+
+function rttTextOf(edge: Edge, unicode: boolean): string {
+  const seconds = rttOf(edge)
+  return seconds === undefined ? '' : formatRtt(seconds, unicode ? 'µ' : 'u')
+}
+
 const isFailing = (edge: Edge): boolean => failuresOf(edge) > 0
 
 const columnsOf = ({ unicode }: Looks): TableColumn<Edge>[] => [
@@ -31,19 +48,6 @@ const columnsOf = ({ unicode }: Looks): TableColumn<Edge>[] => [
   { title: 'RESETS', align: 'right', cellOf: ({ resets }) => countOf(resets) },
   { title: 'RETRANSMITS', align: 'right', cellOf: (edge) => countOf(retransmitsOf(edge)) },
   { title: 'DROPS', align: 'right', cellOf: (edge) => countOf(dropsOf(edge)) },
-  { title: 'RTT', align: 'right', cellOf: ({ rttSeconds, rttMaxSeconds }) => formatRtt(rttMaxSeconds || rttSeconds, unicode) },
+  { title: 'RTT', align: 'right', cellOf: (edge) => rttTextOf(edge, unicode) },
   { title: 'FAILED CONNECTS', colourOf: () => 'red', cellOf: describeFailures },
 ]
-
-function describeFailures({ failedConnects }: Edge): string {
-  return Object.entries(failedConnects)
-    .sort(([, a], [, b]) => b - a)
-    .map(([outcome, number]) => `${countOf(number)} ${outcome}`)
-    .join(', ')
-}
-
-function formatRtt(seconds: number | undefined, unicode: boolean): string {
-  if (seconds === undefined) return ''
-  if (seconds < 0.001) return `${Math.round(seconds * 1e6)} ${unicode ? 'µs' : 'us'}`
-  return seconds < 1 ? `${(seconds * 1000).toPrecision(3)} ms` : `${seconds.toPrecision(3)} s`
-}

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { createEdgeGraph, type Edge, formatBytes, readEdges } from '../../agent/edge-graph.ts'
+import { createEdgeGraph, type Edge, formatBytes, formatRtt, gatherOthers, readEdges } from '../../agent/edge-graph.ts'
 import { createHistory, type History } from '../../agent/history.ts'
 import type { MetricDefinition } from '../../agent/metrics/catalogue.ts'
 import { formatLabels } from '../../agent/metrics/label-text.ts'
@@ -96,6 +96,11 @@ describe('edges', () => {
     expect(edgesAfter(rows(0), rows(40))).toMatchObject([
       { client: external, server: api, sentBytesPerSecond: 2, connections: 40, loss: { server: { retransmits: 0, drops: 0 } } },
     ])
+  })
+
+  it('that never carried a byte say so', () => {
+    const [edge] = edgesAfter([], [{ what: 'connects_total', value: 1, labels: { outcome: 'refused' } }])
+    expect(edge).toMatchObject({ sentBytesPerSecond: 0, receivedBytesPerSecond: 0 })
   })
 
   it('have no rates while nothing is known but the values', () => {
@@ -211,3 +216,67 @@ it.each([
   [999_600, '1.00 MB'],
   [5e15, '5000 TB'],
 ])('%d is %s', (bytes, text) => expect(formatBytes(bytes)).toBe(text))
+
+it.each([
+  [0.000_051, '51 µs'],
+  [0.0402, '40.2 ms'],
+  [1.5, '1.50 s'],
+])('%d s are %s', (seconds, text) => expect(formatRtt(seconds)).toBe(text))
+
+describe('of too many workloads', () => {
+  const end = (workload: string) => ({ namespace: 'shop', workload })
+  const other = { namespace: '', workload: 'other' }
+  const edge = (client: string, server: string, more: Partial<Edge> = {}): Edge => ({
+    client: end(client),
+    server: end(server),
+    connections: 1,
+    connects: 2,
+    failedConnects: {},
+    resets: 3,
+    loss: {},
+    ...more,
+  })
+
+  it('the first stay, the others are one', () => {
+    const edges = [
+      edge('a', 'b', { failedConnects: { refused: 9 } }),
+      edge('a', 'c', {
+        sentBytesPerSecond: 10,
+        failedConnects: { refused: 1 },
+        loss: { client: { retransmits: 1, drops: 2 } },
+        rttSeconds: 1,
+        rttMaxSeconds: 2,
+      }),
+      edge('a', 'd', {
+        sentBytesPerSecond: 5,
+        receivedBytesPerSecond: 7,
+        failedConnects: { refused: 2, timed_out: 4 },
+        loss: { client: { retransmits: 10, drops: 20 }, server: { retransmits: 5, drops: 0 } },
+        rttSeconds: 1,
+        rttMaxSeconds: 1.5,
+      }),
+      edge('c', 'd'),
+    ]
+    expect(gatherOthers(edges, 3)).toEqual([
+      edges[0],
+      {
+        client: end('a'),
+        server: other,
+        connections: 2,
+        sentBytesPerSecond: 15,
+        receivedBytesPerSecond: 7,
+        connects: 4,
+        failedConnects: { refused: 3, timed_out: 4 },
+        resets: 6,
+        loss: { client: { retransmits: 11, drops: 22 }, server: { retransmits: 5, drops: 0 } },
+        rttMaxSeconds: 2,
+      },
+      { ...edges[3], client: other, server: other },
+    ])
+  })
+
+  it('and not of fewer', () => {
+    const edges = [edge('a', 'b'), edge('b', 'c')]
+    expect(gatherOthers(edges, 3)).toBe(edges)
+  })
+})
