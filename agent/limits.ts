@@ -187,6 +187,8 @@ export const limits = {
   askLineBytes: 1 << 16,
   /** Rows of one table of the page. */
   pageRows: 20,
+  /** Workloads in its picture of edges; the rest is one of them. */
+  pictureNodes: 24,
 
   // configuration and security files
   configFileBytes: 1 << 20,

@@ -1,9 +1,25 @@
 import type { CheckReport } from '../check.ts'
+import {
+  describeFailures,
+  dropsOf,
+  type Edge,
+  type EdgeEnd,
+  endsOf,
+  failuresOf,
+  formatBytes,
+  formatRtt,
+  readEdges,
+  retransmitsOf,
+  rttOf,
+} from '../edge-graph.ts'
 import type { History } from '../history.ts'
+import { limits } from '../limits.ts'
 import { definitionOf, type MetricName } from '../metrics/catalogue.ts'
 import { tcpStates } from '../metrics/labels.ts'
 import type { Snapshot } from '../metrics/snapshot.ts'
-import { createReader, grownSeconds, type Reading, sumGrowth, sumValues } from './readings.ts'
+import { drawEdges } from './edge-picture.ts'
+import type { Html } from './html.ts'
+import { createReader, grownSeconds, nameRow, type Reading, sumGrowth, sumValues } from './readings.ts'
 
 /** `bad` and `odd` are for a person to look at. */
 export type Level = 'bad' | 'odd' | 'fine'
@@ -27,6 +43,9 @@ export interface Section {
   /** Why parts of it are not known on this machine. */
   readonly unknown: readonly string[]
   readonly note?: string
+  readonly picture?: Html
+  /** The path that has all rows; metrics unless told. */
+  readonly rest?: 'metrics' | 'api/v1/edges'
   /** For the top of the page. */
   readonly sign?: { readonly level: 'bad' | 'odd'; readonly text: string }
 }
@@ -72,7 +91,15 @@ export function createSections({ report, snapshot, history, watchedSeconds }: Pa
       ? `in the last ${grownSeconds / 60} minutes`
       : `since the agent started ${Math.round(watchedSeconds)} s ago`
   const page = { read: createReader(snapshot, history), explain, lately }
-  return [drops(page), tcp(page), connections(page), listenQueues(page), conntrack(page), devices(page)]
+  return [
+    drops(page),
+    tcp(page),
+    connections(page),
+    edges(page, readEdges(snapshot, history)),
+    listenQueues(page),
+    conntrack(page),
+    devices(page),
+  ]
 }
 
 function drops({ read, explain, lately }: Page): Section {
@@ -199,6 +226,50 @@ function connections({ read, explain, lately }: Page): Section {
       'netvitals_tcp_received_resets_total',
     ),
     ...(sign && { sign }),
+  }
+}
+
+/** Its troubles are signs of other sections already: here is whose they are. */
+function edges({ explain, lately }: Page, all: readonly Edge[]): Section {
+  const nameOf = ({ namespace, workload }: EdgeEnd): string =>
+    namespace === '' ? workload : nameRow({ namespace, pod: workload })
+  const rateOf = (bytes: number | undefined): Cell => (bytes ? { text: `${formatBytes(bytes)}/s`, level: 'fine' } : bytes)
+  const oddOf = (number: number): Cell => (number > 0 ? { text: count(number), level: 'odd' } : 0)
+  const badOf = (number: number, text: string): Cell => (number > 0 ? { text, level: 'bad' } : 0)
+  const ends = endsOf(all).size
+  const gathered = ends > limits.pictureNodes ? ends - limits.pictureNodes + 1 : 0
+  return {
+    id: 'edges',
+    title: 'Who talks to whom',
+    columns: ['client', 'server', 'open', 'connects', 'failed', 'sent', 'received', 'sent again', 'resets', 'dropped', 'RTT'],
+    rows: all.map((edge): Cell[] => {
+      const rtt = rttOf(edge)
+      return [
+        nameOf(edge.client),
+        `→ ${nameOf(edge.server)}`,
+        edge.connections,
+        edge.connects,
+        badOf(failuresOf(edge), describeFailures(edge)),
+        rateOf(edge.sentBytesPerSecond),
+        rateOf(edge.receivedBytesPerSecond),
+        oddOf(retransmitsOf(edge)),
+        oddOf(edge.resets),
+        badOf(dropsOf(edge), count(dropsOf(edge))),
+        rtt === undefined ? undefined : { text: formatRtt(rtt), level: 'fine' },
+      ]
+    }),
+    good: 'Nobody on this machine has connected to anybody yet.',
+    unknown: explain('netvitals_edge_connects_total'),
+    rest: 'api/v1/edges',
+    ...(all.length > 0 && {
+      picture: drawEdges(all),
+      note: [
+        `Open connections now, the rest ${lately}.`,
+        'Arrows go from who connects; thicker ones carry more.',
+        'Orange: something was sent again or reset. Red and dashed: connects failed or packets were dropped.',
+        ...(gathered > 0 ? [`${count(gathered, 'workload')} without a place of their own in the picture are other.`] : []),
+      ].join(' '),
+    }),
   }
 }
 

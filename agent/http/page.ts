@@ -44,7 +44,7 @@ ${sections.map(renderSection)}
 ${renderSources(report.sources, report.off)}
 </main>
 <footer>
-<nav><a href="metrics">metrics</a> <a href="api/v1/check">check as JSON</a></nav>
+<nav><a href="metrics">metrics</a> <a href="api/v1/check">check as JSON</a> <a href="api/v1/edges">edges as JSON</a></nav>
 <p>Read ${new Date().toISOString().slice(0, 19).replace('T', ' ')} UTC, again every ${refreshSeconds} s.</p>
 </footer>
 </body>
@@ -76,7 +76,7 @@ ${absent.length > 0 && html`<p>As far as this machine can tell: ${absent.join(',
 `
 }
 
-function renderSection({ id, title, columns, rows, good, unknown, note, sign }: Section): Html {
+function renderSection({ id, title, columns, rows, good, unknown, note, picture, rest = 'metrics', sign }: Section): Html {
   const shown = rows.slice(0, limits.pageRows)
   const table = html`<div class="scroll"><table>
 <thead><tr>${columns.map((column, i) => html`<th class="${columnClass(rows, i)}">${column}</th>`)}</tr></thead>
@@ -85,7 +85,8 @@ function renderSection({ id, title, columns, rows, good, unknown, note, sign }: 
   return html`<section id="${id}" class="${sign?.level ?? 'fine'}">
 <h2>${title}</h2>
 ${rows.length > 0 ? table : unknown.length === 0 && html`<p class="good">${good}</p>`}
-${rows.length > shown.length && html`<p class="note">${rows.length - shown.length} more in <a href="metrics">metrics</a>.</p>`}
+${rows.length > shown.length && html`<p class="note">… ${rows.length - shown.length} more in <a href="${rest}">${rest}</a>.</p>`}
+${picture !== undefined && html`<div class="scroll picture">${picture}</div>`}
 ${note !== undefined && html`<p class="note">${note}</p>`}
 ${unknown.map((reason) => html`<p class="note">Not known: ${reason}</p>`)}
 </section>
@@ -146,7 +147,7 @@ const style = `
 :root { --text: #1c2430; --quiet: #66707d; --line: #e2e6ea; --paper: #fff; --back: #f4f6f8; --fine: #1a7f4b; --odd: #a15c00; --bad: #c02b2b; --link: #1458b8 }
 @media (prefers-color-scheme: dark) { :root { --text: #e4e8ed; --quiet: #939daa; --line: #2c343e; --paper: #1a2028; --back: #11161c; --fine: #4cc38a; --odd: #f0a848; --bad: #ff7b72; --link: #7db4ff } }
 * { box-sizing: border-box }
-body { margin: 0 auto; max-width: 62rem; padding: 1.5rem 1rem 2rem; background: var(--back); color: var(--text); font: 16px/1.45 system-ui, sans-serif; overflow-wrap: anywhere }
+body { margin: 0 auto; max-width: 70rem; padding: 1.5rem 1rem 2rem; background: var(--back); color: var(--text); font: 16px/1.45 system-ui, sans-serif; overflow-wrap: anywhere }
 h1 { margin: 0; font-size: 1.5rem } h2 { margin: 0 0 .5rem; font-size: 1.05rem }
 header p, footer, .note { color: var(--quiet); font-size: .875rem } header p { margin: .15rem 0 1rem } .note { margin: .5rem 0 0 }
 a { color: var(--link) }
@@ -161,6 +162,9 @@ th { text-align: left; font-weight: 500; color: var(--quiet); white-space: nowra
 td { border-top: 1px solid var(--line); overflow-wrap: normal } thead + tbody tr:first-child td { border-top: 1px solid var(--line) }
 .sources td:first-child { width: 1.5rem } .sources td:nth-child(2) { width: 1%; white-space: nowrap } .number + :not(.number) { padding-left: .75rem }
 .number { text-align: right; white-space: nowrap } th:last-child, td:last-child { padding-right: 0 }
+.picture { margin: 1rem 0 0 } .picture > svg { display: block; margin: 0 auto; max-width: 100%; min-width: 40rem; height: auto }
+.line { fill: none; stroke: currentcolor; stroke-opacity: .55 } .tip { fill: currentcolor } .edge.fine { color: var(--fine) } .edge.odd { color: var(--odd) } .edge.bad { color: var(--bad) } .edge.bad .line { stroke-dasharray: 6 3; stroke-opacity: 1 } .edge:hover .line { stroke-opacity: 1 }
+.node rect { fill: var(--back); stroke: var(--line) } .node text { fill: var(--text); font-size: 13px } .node .namespace { fill: var(--quiet); font-size: 11px } .node.bad rect { stroke: var(--bad) }
 meter { width: 6rem; vertical-align: middle }
 footer { display: flex; flex-wrap: wrap; gap: 0 1.5rem; align-items: baseline } footer p { margin: 0 } nav a { margin-right: 1rem }
 `

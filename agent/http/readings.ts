@@ -1,5 +1,6 @@
 import type { History } from '../history.ts'
 import type { MetricName } from '../metrics/catalogue.ts'
+import { parseLabels } from '../metrics/label-text.ts'
 import type { Snapshot } from '../metrics/snapshot.ts'
 
 /** One series as the page needs it. */
@@ -31,15 +32,8 @@ export function createReader(snapshot: Snapshot, history: Pick<History, 'increas
     })
 }
 
-/** Of the text of a series: `a="b",c="d"`. */
-export function parseLabels(text: string): Record<string, string> {
-  const labels: Record<string, string> = {}
-  for (const [, name = '', value = ''] of text.matchAll(/(\w+)="((?:[^"\\]|\\.)*)"/gs))
-    labels[name] = value.replaceAll(/\\(.)/gs, (_escape, character: string) => (character === 'n' ? '\n' : character))
-  return labels
-}
-
-function nameRow({ namespace, pod }: Readonly<Record<string, string>>): string {
+/** What people call it. */
+export function nameRow({ namespace, pod }: Readonly<Record<string, string>>): string {
   if (!namespace && !pod) return 'host'
   return namespace === '@netns' ? `netns ${pod}` : `${namespace}/${pod}`
 }

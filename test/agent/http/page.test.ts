@@ -2,7 +2,6 @@ import { describe, expect, it } from 'vitest'
 import { html } from '../../../agent/http/html.ts'
 import { renderPage } from '../../../agent/http/page.ts'
 import { createSections, type PageInput, type Section } from '../../../agent/http/page-sections.ts'
-import { parseLabels } from '../../../agent/http/readings.ts'
 import { limits } from '../../../agent/limits.ts'
 import { formatLabels } from '../../../agent/metrics/label-text.ts'
 import type { Series } from '../../../agent/metrics/snapshot.ts'
@@ -174,6 +173,54 @@ describe('connects and resets', () => {
   })
 })
 
+describe('edges', () => {
+  const ends = (client: string, server: string, rest = ''): string =>
+    `client_namespace="shop",client_workload="${client}",server_namespace="",server_workload="${server}",reporter="client"${rest}`
+  const connects = (client: string, outcome: string, times: number): Series =>
+    grown(ends(client, 'external', `,outcome="${outcome}"`), times)
+
+  it('lists who talks to whom, the troubled first, and draws it', () => {
+    const input = inputOf({
+      netvitals_edge_connects_total: [
+        connects('fine', 'connected', 900),
+        connects('bad', 'timed_out', 3),
+        connects('bad', 'refused', 5),
+      ],
+      netvitals_edge_sent_bytes_total: [grown(ends('fine', 'external'), 600_000)],
+      netvitals_edge_received_bytes_total: [series(ends('fine', 'external'), 7)],
+      netvitals_edge_retransmitted_segments_total: [grown(ends('fine', 'external'), 4)],
+      netvitals_edge_resets_total: [grown(ends('fine', 'external'), 2)],
+      netvitals_edge_rtt_max_seconds: [series(ends('fine', 'external'), 0.0402)],
+      netvitals_edge_connections: [series(ends('fine', 'external'), 12)],
+    })
+    const fine = (text: string) => ({ text, level: 'fine' })
+    const odd = (text: string) => ({ text, level: 'odd' })
+    const { rows, picture } = section('edges', input)
+    expect(rows).toEqual([
+      ['shop/bad', '→ external', 0, 8, { text: '5 refused, 3 timed_out', level: 'bad' }, 0, 0, 0, 0, 0, undefined],
+      ['shop/fine', '→ external', 12, 900, 0, fine('2.00 kB/s'), undefined, odd('4'), odd('2'), 0, fine('40.2 ms')],
+    ])
+    expect(picture?.markup).toContain('>external</text>')
+    expect(pageOf(input)).toContain(picture?.markup)
+  })
+
+  it('says what is not shown, in the table and in the picture', () => {
+    const many = Array.from({ length: limits.pictureNodes + 5 }, (_, i) => connects(`client-${i}`, 'connected', 1))
+    const page = pageOf(inputOf({ netvitals_edge_connects_total: many }))
+    expect(page).toContain(`… ${many.length - limits.pageRows} more in <a href="api/v1/edges">api/v1/edges</a>.`)
+    expect(page).toContain('7 workloads without a place of their own in the picture are other.')
+  })
+
+  it('are not said to be none where they are not known', () => {
+    expect(pageOf(inputOf({}))).toContain('Nobody on this machine has connected to anybody yet.')
+    const input = inputOf({})
+    const off = { ...input.report, off: ['trace-edges'] }
+    const page = pageOf({ ...input, report: off })
+    expect(page).not.toContain('Nobody on this machine has connected')
+    expect(page).toContain('Not known: trace-edges is switched off')
+  })
+})
+
 describe('queues and tables', () => {
   it('shows listen queues at their limit, and overflows', () => {
     const input = inputOf({
@@ -279,6 +326,15 @@ describe('what others chose', () => {
         netvitals_tcp_listen_queue_limit: [series(labels, 5)],
         netvitals_conntrack_entries: [series(labels, 5)],
         netvitals_device_receive_drops_total: [grown(labels, 5)],
+        netvitals_edge_connects_total: [
+          grown(
+            formatLabels(
+              ['client_namespace', 'client_workload', 'server_namespace', 'server_workload', 'reporter', 'outcome'],
+              Array(6).fill(hostile),
+            ),
+            5,
+          ),
+        ],
       },
       {},
       allOk.map((one) => okReport(one.name, { outcome: 'failed', reason: hostile, skipped: new Map([[hostile, hostile]]) })),
@@ -303,12 +359,6 @@ describe('what others chose', () => {
     expect(policy).not.toBe(second.headers['Content-Security-Policy'])
     expect(first.html).toContain(`<style nonce="${/nonce-([^']+)/.exec(policy)![1]}">`)
     expect(first.html).not.toMatch(/<script|https?:\/\/|style=/)
-  })
-
-  it('is read back from labels as it was written', () => {
-    const values = ['a"b', 'a\\b', 'a\nb', '\\n', '', 'ü,="}']
-    const names = ['a', 'b', 'c', 'd', 'e', 'f']
-    expect(Object.values(parseLabels(formatLabels(names, values)))).toEqual(values)
   })
 })
 
