@@ -224,8 +224,8 @@ export function createSweep(parts: SweepParts): Sweep {
     }
     for (const { namespace, pod, workload, isPod } of identity.rows()) if (isPod) tell(namespace, pod, workload, 'false')
     for (const { namespace, name, workload } of identity.hostPods()) tell(namespace, name, workload, 'true')
-    for (const [provider, { lastError, lastSuccessAtMs, restarts, leftOut }] of identity.providers()) {
-      self.set('netvitals_names_up', { provider }, lastError === undefined ? 1 : 0)
+    for (const [provider, { listedOnce, lastError, lastSuccessAtMs, restarts, leftOut }] of identity.providers()) {
+      self.set('netvitals_names_up', { provider }, listedOnce && lastError === undefined ? 1 : 0)
       if (lastSuccessAtMs !== undefined)
         self.set('netvitals_names_last_success_age_seconds', { provider }, (performance.now() - lastSuccessAtMs) / 1000)
       self.set('netvitals_names_restarts_total', { provider }, restarts)

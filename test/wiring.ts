@@ -3,7 +3,7 @@ import { createEvents, type Events } from '../agent/events.ts'
 import { createHistory, type History } from '../agent/history.ts'
 import { createHost, type Host } from '../agent/host/host.ts'
 import type { ToolSettings, ToolSignal } from '../agent/host/tools.ts'
-import { createIdentity, type PodNames } from '../agent/identity/identity.ts'
+import { createIdentity, type PeerNames, type PodNames } from '../agent/identity/identity.ts'
 import { limits } from '../agent/limits.ts'
 import type { MetricName } from '../agent/metrics/catalogue.ts'
 import { createSelf, type Self } from '../agent/metrics/self.ts'
@@ -37,6 +37,8 @@ interface WiringOptions {
   readonly tools?: ToolSettings
   /** Names of pods. */
   readonly pods?: PodNames
+  /** Names of addresses elsewhere. */
+  readonly peers?: PeerNames
   /** Puts something around a source. */
   readonly wrap?: (source: Source) => Source
 }
@@ -46,6 +48,7 @@ export async function startWiring({
   tracer = true,
   tools = {},
   pods,
+  peers,
   wrap = (source) => source,
 }: WiringOptions = {}): Promise<Wiring> {
   const log = pino({ level: 'silent' })
@@ -55,7 +58,7 @@ export async function startWiring({
   const now = (): number => nowMs + performance.now()
   const history = createHistory()
   const self = createSelf()
-  const identity = createIdentity({ host, pods })
+  const identity = createIdentity({ host, pods, peers })
   const events = createEvents(identity)
   const sources = createSources(host).map(wrap) // before the start, because tools run only if a source wants to hear them
   await host.start()
