@@ -1,5 +1,6 @@
 import fs from 'node:fs'
 import os from 'node:os'
+import type { CaptureSettings } from './capture/report.ts'
 import { type CheckReport, createReport, type Node } from './check.ts'
 import { type Config, defaultSocket, readVersion } from './config.ts'
 import { ConfigError } from './config-file.ts'
@@ -198,9 +199,17 @@ async function readMachine(config: Config, log: Log): Promise<AgentParts> {
       maps: Object.entries(maps).map(([name, { type }]) => ({ name, reads: type === 'gauge' ? 'keep' : 'flip' })),
     })),
     events: !off.includes('trace-events'),
+    capture: readCaptureSettings(config),
     log,
   })
   return { host, sources: switchOff(createSources(host, config.scripts), off), ...openNames(config, host, log) }
+}
+
+function readCaptureSettings(config: Config): CaptureSettings | undefined {
+  const off = config['sources.off']
+  const dnsPorts = off.includes('pcap-dns') ? [] : config['capture.dns-ports']
+  if (dnsPorts.length === 0) return undefined
+  return { device: 'any', dnsPorts }
 }
 
 const measuresNothing = ({ command }: Config): boolean => command === 'show sockets'

@@ -186,6 +186,11 @@ export const ports = fromTexts('ports or ranges, such as 80,443,30000-32767', (t
   return first <= last && last <= 65535 ? [{ first, last }] : undefined
 })
 
+/** Each of them costs the filter of a capture a few instructions. */
+export const capturePorts = fromTexts('at most 16 ports, such as 53,5353', (text): number[] | undefined =>
+  /^\d{1,5}$/.test(text) && Number(text) > 0 && Number(text) <= 65535 ? [Number(text)] : undefined,
+).refine((list) => list.length <= 16, 'expected at most 16 ports')
+
 export interface Network {
   readonly family: 'ipv4' | 'ipv6'
   readonly addresses: net.BlockList

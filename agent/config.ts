@@ -3,6 +3,7 @@ import { parseArgs } from 'node:util'
 import { z } from 'zod/v3' // a seventh of the memory of v4, which loads every language's messages
 import { ConfigError, parseYamlMapping, readConfigFile } from './config-file.ts'
 import {
+  capturePorts,
   categories,
   commandLine,
   duration,
@@ -143,6 +144,14 @@ const settings = {
     default: '',
     value: 'NAMES',
     help: 'sources to leave out, with commas between them; `netvitals check` lists them all',
+    commands: measuring,
+    alsoIn: anywhere,
+  },
+  'capture.dns-ports': {
+    schema: capturePorts,
+    default: '53',
+    value: 'PORTS',
+    help: 'ports whose packets are captured to read DNS from them, with commas between; empty for none. An open capture costs every packet of the machine some 0.2 us',
     commands: measuring,
     alsoIn: anywhere,
   },

@@ -105,6 +105,49 @@ export const limits = {
   /** Of a live connection that has heard from its peer within this time the last byte is held back: it may be a FIN. */
   edgeQuietMs: 1000,
 
+  // packet capture
+  /** TCP connections put together from packets; 800 bytes each. The one that was silent longest makes room. */
+  captureConnections: 16_384,
+  /** Of one direction, waiting for what is before it; of all together. */
+  captureOutOfOrderBytes: 1 << 17,
+  captureOutOfOrderBytesTotal: 16 << 20,
+  /** A connection that is silent for so long is taken for ended. */
+  captureIdleMs: 300_000,
+  /** What waits for so long is handed out without what is before it; the first retransmissions come within seconds. */
+  captureHoleMs: 5000,
+  /** A connection that has ended is known for so long: packets of it still come. */
+  captureLingerMs: 5000,
+  /** DNS queries that wait for their answer, or had it just now; 500 bytes each. What is more is counted, but not followed. */
+  dnsTransactions: 65_536,
+  /** A query without an answer by then is unanswered. */
+  dnsAnswerMs: 5000,
+  /** The same answer may still be seen at other devices for so long. */
+  dnsAnsweredMs: 1000,
+  /** Of one query, sent again by the same socket under the same id. */
+  dnsTries: 8,
+  /** A slower answer is shown before others. */
+  dnsSlowMs: 100,
+  /** Of each packet; EDNS makes most messages end below 1,232 bytes. */
+  captureSnapBytes: 1600,
+  /** In the kernel, of packets that wait to be read. */
+  captureRingBytes: 16 << 20,
+  /** They wait at most so long. */
+  captureTimeoutMs: 100,
+  /** The process that captures tells what it has counted so often. */
+  captureTellMs: 250,
+  /** The agent begins without packets if the first have not come by then. */
+  captureStartMs: 3000,
+  /** Addresses told it in one line. */
+  captureAddressesInOrder: 512,
+  /** A line between it and the agent. */
+  captureLineBytes: 1 << 18,
+  /** Contents of packets remembered to tell further sightings of them. */
+  captureSightings: 4096,
+  /** Addresses of this machine. */
+  captureAddresses: 16_384,
+  /** Names that were not found, remembered of each client to see it go on in its search list. */
+  dnsSearches: 8,
+
   // sweep and series
   /** With no scrape for so long the agent sweeps by itself. */
   sweepIntervalMs: 15_000,

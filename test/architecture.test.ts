@@ -38,9 +38,14 @@ const rules: { files: RegExp; may: RegExp; sentence: string }[] = [
     sentence: 'metrics/ imports the catalogue, labels, itself and limits',
   },
   {
+    files: /^agent\/capture\//,
+    may: /^(parsers\/|agent\/capture\/|agent\/limits\.ts|agent\/metrics\/labels\.ts)/,
+    sentence: 'capture/ imports parsers, limits and the words of labels',
+  },
+  {
     files: /^agent\/host\//,
-    may: /^(node:|agent\/host\/|agent\/limits\.ts|agent\/log\.ts|parsers\/|koffi$|pcap$|systeminformation$)/,
-    sentence: 'host/ imports node:, limits, log and parsers; it alone imports koffi, pcap, systeminformation',
+    may: /^(node:|agent\/(host|capture)\/|agent\/limits\.ts|agent\/log\.ts|parsers\/|koffi$|pcap$|systeminformation$)/,
+    sentence: 'host/ imports node:, capture, limits, log and parsers; it alone imports koffi, pcap, systeminformation',
   },
   {
     files: /^agent\/sources\/source\.ts$/,
@@ -54,8 +59,8 @@ const rules: { files: RegExp; may: RegExp; sentence: string }[] = [
   },
   {
     files: /^agent\/sources\//,
-    may: /^(parsers\/|agent\/host\/|agent\/sources\/(source|each-namespace|read-sysctl|unwrap|destinations|traced-counters|tool-counters|edge-keys|edge-peers|edge-records|key-table)\.ts|agent\/metrics\/(catalogue|labels|drop-category|user-metrics)\.ts|agent\/limits\.ts)/,
-    sentence: 'a source imports parsers, host, source.ts, the catalogue and limits; never another source',
+    may: /^(parsers\/|agent\/(host|capture)\/|agent\/sources\/(source|capture-needs|each-namespace|read-sysctl|unwrap|destinations|traced-counters|tool-counters|edge-keys|edge-peers|edge-records|key-table)\.ts|agent\/metrics\/(catalogue|labels|drop-category|user-metrics)\.ts|agent\/limits\.ts)/,
+    sentence: 'a source imports parsers, host, capture, source.ts, the catalogue and limits; never another source',
   },
   {
     files: /^agent\/identity\//,

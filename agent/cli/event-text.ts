@@ -142,6 +142,7 @@ const counted: Readonly<Record<NotShown['of'], string>> = {
   reset_received: 'received reset',
   retransmit: 'retransmitted segment',
   connect: 'failed connect',
+  dns: 'DNS query',
   slow_reader: 'event',
 }
 

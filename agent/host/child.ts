@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import fs from 'node:fs'
 import path from 'node:path'
+import type { Writable } from 'node:stream'
 import { parseProcPidStat } from '../../parsers/proc-pid-stat.ts'
 import { limits } from '../limits.ts'
 import type { Log } from '../log.ts'
@@ -13,6 +14,8 @@ export interface ChildOptions extends LineSourceOptions {
   readonly command: readonly [string, ...string[]]
   /** All of it: the child inherits nothing. */
   readonly environment?: Readonly<Record<string, string>>
+  /** It is written to. */
+  readonly hears?: true
 }
 
 export interface ChildStatus extends LineSourceStatus {
@@ -32,6 +35,8 @@ export interface ChildUsage {
 }
 
 export interface Child extends LineSource {
+  /** To its standard input; without its newline. Lost unless it runs; after `onStart` it does. */
+  send(line: string): void
   status(): ChildStatus
   /** Undefined: it never ran, or /proc does not say. */
   readUsage(): ChildUsage | undefined
@@ -61,6 +66,7 @@ export function superviseChild(options: ChildOptions): Child {
   const stops: (() => void)[] = []
   let wanted = false
   let running: Run | undefined
+  let input: Writable | undefined
   let timer: NodeJS.Timeout | undefined
   let nextStartAtMs: number | undefined
   let restartMs: number = limits.toolRestartMs
@@ -87,7 +93,11 @@ export function superviseChild(options: ChildOptions): Child {
     let child: ChildProcess
     try {
       const [first, ...rest] = [...askForDeathSignal(log), file, ...parameters]
-      child = spawn(first ?? file, rest, { env: environment, detached: true, stdio: ['ignore', 'pipe', 'pipe'] })
+      child = spawn(first ?? file, rest, {
+        env: environment,
+        detached: true,
+        stdio: [options.hears ? 'pipe' : 'ignore', 'pipe', 'pipe'],
+      })
     } catch (error) {
       fail(error)
       return
@@ -105,6 +115,7 @@ export function superviseChild(options: ChildOptions): Child {
     running = watch(child, pid, intake.push, ownStderr.push, (how) => {
       cpuTicks = (cpuTicks ?? 0) + (running?.cpuTicks() ?? 0)
       running = undefined
+      input = undefined
       intake.end()
       if (performance.now() - startedAtMs >= limits.toolSteadyMs) restartMs = limits.toolRestartMs
       schedule(/^exit status 12[67]$/.test(how) ? (ownStderr.explainExec(name) ?? how) : how)
@@ -112,6 +123,8 @@ export function superviseChild(options: ChildOptions): Child {
       for (const resolve of stops.splice(0)) resolve()
     })
     notice('started')
+    input = child.stdin ?? undefined
+    input?.on('error', () => {}) // it has ended: that is told elsewhere
     onStart?.()
   }
 
@@ -125,6 +138,7 @@ export function superviseChild(options: ChildOptions): Child {
   }
 
   return {
+    send: (line) => void input?.write(`${line}\n`),
     start() {
       if (wanted) return
       wanted = true

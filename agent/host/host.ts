@@ -1,6 +1,8 @@
 import path from 'node:path'
+import type { CaptureSettings } from '../capture/report.ts'
 import type { Log } from '../log.ts'
 import { type Addresses, createAddresses } from './addresses.ts'
+import { type Capture, createCapture } from './capture.ts'
 import { createDropOwners, type DropOwners } from './drop-owners.ts'
 import { createEdgeAddresses, type EdgeAddresses } from './edge-addresses.ts'
 import { createFiles, type Files } from './files.ts'
@@ -30,6 +32,7 @@ export interface Host {
   readonly dropOwners: DropOwners
   readonly edgeAddresses: EdgeAddresses
   readonly translations: Translations
+  readonly capture: Capture
   readonly tools: Tools
   readonly scripts: Scripts
   readonly pageSizeBytes: number
@@ -48,6 +51,10 @@ export interface HostOptions {
   readonly untraced?: readonly MapName[]
   /** Whether the tracer shows single events too. */
   readonly events?: boolean
+  /** What packets are captured for; none, unless given. */
+  readonly capture?: CaptureSettings | undefined
+  /** The program of the process that captures, where it is not beside this one. */
+  readonly captureProgram?: string
   /** Trace tools of the user. */
   readonly tools?: ToolSettings
   /** Scripts of the user. */
@@ -60,6 +67,8 @@ export async function createHost({
   tracer: traced,
   untraced = [],
   events = false,
+  capture: captured,
+  captureProgram,
   tools: toolSettings = {},
   scripts: scriptSettings = [],
   log,
@@ -76,6 +85,12 @@ export async function createHost({
   const pods = createPods({ root, files, host: namespaces.host })
   const tools = createTools(toolSettings, log)
   const scripts = createScripts(scriptSettings, log)
+  const capture = createCapture({
+    settings: isLive ? captured : undefined,
+    host: namespaces.host,
+    log,
+    ...(captureProgram !== undefined && { program: captureProgram }),
+  })
   return {
     files,
     netlink,
@@ -88,6 +103,7 @@ export async function createHost({
     dropOwners: createDropOwners(tracer),
     edgeAddresses: createEdgeAddresses(tracer),
     translations: createTranslations({ namespaces, netlink, files, libc }),
+    capture,
     tools,
     scripts,
     pageSizeBytes: readPageSizeBytes(),
@@ -100,14 +116,14 @@ export async function createHost({
       namespaces.adoptTasks(tasks ?? [], pods.list())
     },
     async start() {
-      await tracer.start()
+      await Promise.all([tracer.start(), capture.start()])
       tools.start()
       scripts.start()
       const missing = tracer.missing('tasks')
       if (missing !== undefined) log.debug({ missing }, 'tracer')
     },
     async stop() {
-      await Promise.all([tracer.stop(), tools.stop(), scripts.stop()])
+      await Promise.all([tracer.stop(), capture.stop(), tools.stop(), scripts.stop()])
     },
   }
 }

@@ -28,11 +28,15 @@ export interface Libc {
   setns(fd: number, type: number): number
   /** Takes the calling thread, and no other, into a new namespace. */
   unshare(flags: number): number
+  /** Of the calling thread, all of them, for good. */
+  dropCapabilities(): number
 }
 
 export type LoadedLibc = { readonly libc: Libc; readonly missing?: never } | { readonly missing: string; readonly libc?: never }
 
 const pollfdBytes = 8
+/** _LINUX_CAPABILITY_VERSION_3 of include/uapi/linux/capability.h: 64 bits each of effective, permitted, inheritable. */
+const capabilityVersion = 0x20080522
 
 let loading: Promise<LoadedLibc> | undefined
 
@@ -62,6 +66,7 @@ function bindAll(koffi: Koffi): LoadedLibc {
     const ioctl = library.func('int ioctl(int, unsigned long, void *)')
     const setns = library.func('int setns(int, int)')
     const unshare = library.func('int unshare(int)')
+    const capset = library.func('int capset(const void *, const void *)')
     const result = (returned: number | bigint): number => (returned < 0 ? -koffi.errno() : Number(returned))
     const length = new Uint32Array(1)
     return {
@@ -87,6 +92,7 @@ function bindAll(koffi: Koffi): LoadedLibc {
         ioctl: (fd, request, argument) => result(ioctl(fd, request, argument)),
         setns: (fd, type) => result(setns(fd, type)),
         unshare: (flags) => result(unshare(flags)),
+        dropCapabilities: () => result(capset(Uint32Array.of(capabilityVersion, 0), new Uint32Array(6))),
       },
     }
   } catch (error) {

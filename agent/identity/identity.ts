@@ -73,7 +73,7 @@ export interface Identity {
 }
 
 export interface IdentityOptions {
-  readonly host: Pick<Host, 'namespaces' | 'refresh' | 'pods' | 'addresses' | 'dropOwners' | 'edgeAddresses'>
+  readonly host: Pick<Host, 'namespaces' | 'refresh' | 'pods' | 'addresses' | 'dropOwners' | 'edgeAddresses' | 'capture'>
   /** Undefined: pods go by their UID. */
   readonly pods?: PodNames | undefined
   readonly peers?: PeerNames | undefined

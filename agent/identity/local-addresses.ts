@@ -15,7 +15,8 @@ export function createLocalAddresses({
   addresses,
   dropOwners,
   edgeAddresses,
-}: Pick<Host, 'namespaces' | 'addresses' | 'dropOwners' | 'edgeAddresses'>): LocalAddresses {
+  capture,
+}: Pick<Host, 'namespaces' | 'addresses' | 'dropOwners' | 'edgeAddresses' | 'capture'>): LocalAddresses {
   let owners: ReadonlyMap<string, NetworkNamespace> = new Map()
   const former = new Map<string, { readonly netns: NetworkNamespace; readonly untilMs: number }>()
 
@@ -36,6 +37,7 @@ export function createLocalAddresses({
       remember(next, nowMs)
       owners = next
       edgeAddresses.setOwn(next.keys())
+      capture.setOwners(next)
       return dropOwners.set(new Map([...next].filter(([, netns]) => netns !== namespaces.host)))
     },
     find: (address) => (address === undefined ? undefined : (owners.get(address) ?? former.get(address)?.netns)),

@@ -63,11 +63,40 @@ export const connectOutcomes = [
   'other',
 ] as const
 
+/** Of DNS queries, as IANA names them. */
+export const queryTypes = ['A', 'AAAA', 'CNAME', 'HTTPS', 'MX', 'NS', 'PTR', 'SOA', 'SRV', 'SVCB', 'TXT', 'ANY', 'other'] as const
+
+/** Of DNS responses, by IANA's numbers. */
+export const responseCodes = [
+  'NOERROR',
+  'FORMERR',
+  'SERVFAIL',
+  'NXDOMAIN',
+  'NOTIMP',
+  'REFUSED',
+  'YXDOMAIN',
+  'YXRRSET',
+  'NXRRSET',
+  'NOTAUTH',
+  'NOTZONE',
+  'other',
+] as const
+
 /** What single events are of; also those of `observe`. */
-export const eventTypes = ['drop', 'reset_sent', 'reset_received', 'retransmit', 'connect'] as const
+export const eventTypes = ['drop', 'reset_sent', 'reset_received', 'retransmit', 'connect', 'dns'] as const
 export type EventType = (typeof eventTypes)[number]
 
-export const lossKinds = ['map_full', 'recursion', 'destinations_full', 'long_line', 'tool', 'slow_client'] as const
+export const lossKinds = [
+  'map_full',
+  'recursion',
+  'destinations_full',
+  'long_line',
+  'tool',
+  'slow_client',
+  'capture_ring',
+  'capture_interface',
+  'dns_full',
+] as const
 export type LossKind = (typeof lossKinds)[number]
 
 /** What tools and scripts of the user tell. */
@@ -102,12 +131,14 @@ export const labels = {
   source: { max: 32, help: 'source of the agent, named as its file' },
   kind: {
     values: [...lossKinds, ...retransmitKinds, ...eventTypes],
-    help: 'what was lost: `map_full` event whose key did not fit, `recursion` event inside an event, `destinations_full` socket whose destination did not fit, `long_line` line of a tool too long or cut, `tool` event the tool itself says it lost, `slow_client` single event that a reader was too slow for. What made TCP retransmit: `fast` duplicate or selective acknowledgements, `timeout` the retransmission timer (all that is sent again in the loss state), `probe` a tail loss probe, `syn` and `synack` no answer in the handshake, `data` what a tool does not tell apart. Of single events: `drop`, `reset_sent`, `reset_received`, `retransmit`, and `connect` one that failed',
+    help: 'what was lost: `map_full` event whose key did not fit, `recursion` event inside an event, `destinations_full` socket whose destination did not fit, `long_line` line of a tool too long or cut, `tool` event the tool itself says it lost, `slow_client` single event that a reader was too slow for, `capture_ring` packet that waited in the kernel for too long, `capture_interface` packet that a device had no room for, `dns_full` DNS query whose answer could not be waited for. What made TCP retransmit: `fast` duplicate or selective acknowledgements, `timeout` the retransmission timer (all that is sent again in the loss state), `probe` a tail loss probe, `syn` and `synack` no answer in the handshake, `data` what a tool does not tell apart. Of single events: `drop`, `reset_sent`, `reset_received`, `retransmit`, `connect` one that failed, and `dns` a query with its answer or without',
   },
   outcome: {
     values: connectOutcomes,
     help: 'how a TCP connect ended: `connected`; `refused` by a reset or ICMP port unreachable; `timed_out`; `unreachable` by ICMP or because no neighbour answered; `reset` after both ends had called; `no_port` no local port was free, and no SYN was sent; `abandoned` by the application while it waited; `other`',
   },
+  qtype: { values: queryTypes, help: 'what a DNS query asks for, as IANA names it' },
+  rcode: { values: responseCodes, help: 'response code of a DNS answer, as IANA names it' },
   workload: { max: 512, help: 'what the pod belongs to; empty if that cannot be told' },
   workload_type: {
     max: 64,

@@ -9,6 +9,8 @@ import { createNetlinkDevices } from './netlink-devices.ts'
 import { createNetlinkNeighbours } from './netlink-neighbours.ts'
 import { createNetlinkQdisc } from './netlink-qdisc.ts'
 import { createNetlinkSockets } from './netlink-sockets.ts'
+import { createPcapCapture } from './pcap-capture.ts'
+import { createPcapDns } from './pcap-dns.ts'
 import { createProcSnmp } from './proc-snmp.ts'
 import { createProcSockstat } from './proc-sockstat.ts'
 import { createProcSoftnet } from './proc-softnet.ts'
@@ -41,6 +43,8 @@ export function createSources(host: Host, scripts: readonly UserScript[] = []): 
     createNetlinkQdisc(host),
     createNetlinkNeighbours(host),
     createProcSoftnet(host),
+    createPcapDns(host),
+    createPcapCapture(host),
     ...(scripts.length > 0 ? [createBpftraceScripts(host, scripts)] : []),
     ...(host.tools.all().length + scripts.length > 0 ? [createToolHealth(host)] : []),
   ]

@@ -138,6 +138,23 @@ export interface EventReport {
   readonly packets?: number
   /** Of a drop: from the network header on. */
   readonly bytes?: number
+  /** Of a DNS query, whose source is who asked. */
+  readonly dns?: DnsEvent
+}
+
+export interface DnsEvent {
+  /** Of the message. */
+  readonly id: number
+  /** In lower case without the last dot, printable; the root is ''. */
+  readonly name: string
+  /** As IANA names it: AAAA; TYPE65400. */
+  readonly queryType: string
+  /** NXDOMAIN; RCODE99. Undefined: unanswered. */
+  readonly responseCode?: string
+  /** From the query to its answer. */
+  readonly durationMs?: number
+  /** A and AAAA records in the answer. */
+  readonly addressCount?: number
 }
 
 /** The way out for what is not a number. */

@@ -1,0 +1,355 @@
+import { type DnsMessage, dnsTypeName } from '../../parsers/dns-message.ts'
+import { limits } from '../limits.ts'
+import { queryTypes, responseCodes } from '../metrics/labels.ts'
+import { durationPlace, durationPlaces } from './durations.ts'
+import { isSeenAgain, outgoing, type Point, passageMs, type Sighting } from './sighting.ts'
+
+const blocks = { queries: queryTypes.length, responses: responseCodes.length, served: responseCodes.length } as const
+const afterBlocks = blocks.queries + blocks.responses + blocks.served
+/** What is counted of a subject: places in its Float64Array, where a block of several begins at its place. */
+export const dnsPlaces = {
+  /** By query type, as in queryTypes. */
+  queries: 0,
+  /** To the subject's queries, by response code, as in responseCodes. */
+  responses: blocks.queries,
+  /** By the subject, to anybody. */
+  served: blocks.queries + blocks.responses,
+  unanswered: afterBlocks,
+  truncated: afterBlocks + 1,
+  addresses: afterBlocks + 2,
+  searches: afterBlocks + 3,
+  microseconds: afterBlocks + 4,
+  durations: afterBlocks + 5,
+  size: afterBlocks + 5 + durationPlaces,
+} as const
+
+/** A query with its answer, or without. */
+export interface DnsTransaction {
+  /** When the query was first seen. */
+  readonly startMs: number
+  /** undefined: unanswered. */
+  readonly durationMs: number | undefined
+  readonly subject: number
+  readonly isTcp: boolean
+  /** Addresses are latin1 of their bytes. */
+  readonly client: string
+  readonly clientPort: number
+  /** Whom the client asked: of a Service its own address. */
+  readonly server: string
+  readonly serverPort: number
+  readonly id: number
+  readonly name: string
+  readonly queryType: number
+  readonly answer: DnsMessage | undefined
+}
+
+export interface DnsOptions {
+  /** Whose address it is, given as latin1 of its bytes. undefined: nobody's of this machine. */
+  subjectOf(address: string): number | undefined
+  /** Whether it is the machine's own, not a pod's. */
+  isHost(subject: number): boolean
+  /** Of subjects of this machine that asked. */
+  onTransaction?(transaction: DnsTransaction): void
+}
+
+export interface DnsTransactions {
+  take(message: DnsMessage, sighting: Sighting): void
+  /** Gives up waiting. To be called a few times a second. */
+  expire(nowMs: number): void
+  /** By subject, as dnsPlaces tells. */
+  readonly counts: ReadonlyMap<number, Float64Array>
+  /** What was counted of it, which it is not kept any longer. */
+  forget(subject: number): void
+  /** Answers to what nobody was seen to ask. */
+  readonly unmatched: number
+  /** Queries counted whose answers could not be waited for, because there are too many. */
+  readonly notFollowed: number
+}
+
+/** A query sent once or, by the same socket with the same id, again; under the address and port it came from. */
+interface Pending {
+  readonly client: string
+  readonly clientPort: number
+  readonly subject: number | undefined
+  readonly isTcp: boolean
+  readonly server: string
+  readonly serverPort: number
+  readonly id: number
+  readonly name: string
+  readonly queryType: number
+  /** Where it was first seen. */
+  readonly query: Point
+  /** When those were sent that have no answer yet. */
+  waiting: number[]
+  readonly insertedMs: number
+  lastQueryMs: number
+  answer: Point | undefined
+  lastAnswerMs: number
+  /** Who has been counted to serve it. */
+  servers: number[]
+  /** With the same address, port and id. */
+  next: Pending | undefined
+}
+
+/**
+ * Each query with its answer exactly once, wherever it is seen.
+ *
+ * A transaction goes by the client's address, port and id, and by the question: neither the translation of a Service's
+ * address nor the way through bridges changes these. A query seen again before its answer is the same packet elsewhere,
+ * unless it is where it was first seen: then the client has sent it again. After an answer, it is a new one. What the
+ * machine sends on for a pod under its own address (masquerading) is known by its question and by its hop limit.
+ */
+export function createDnsTransactions(options: DnsOptions): DnsTransactions {
+  const { subjectOf, isHost, onTransaction } = options
+  const counts = new Map<number, Float64Array>()
+  const table = new Map<string, Pending>()
+  /** Under another address: of masqueraded ones, the key of theirs. */
+  const aliases = new Map<string, { readonly pending: Pending; readonly untilMs: number }>()
+  /** Questions that pods have asked just now, for finding those that were masqueraded. */
+  const asked = new Map<string, Pending>()
+  const searches = new Map<number, { readonly name: string; readonly queryType: number }[]>()
+  let size = 0
+  let strangers = 0
+  let unmatched = 0
+  let notFollowed = 0
+
+  function countsOf(subject: number): Float64Array {
+    let values = counts.get(subject)
+    if (values === undefined) counts.set(subject, (values = new Float64Array(dnsPlaces.size)))
+    return values
+  }
+  const add = (subject: number, place: number, amount = 1): void => {
+    const values = countsOf(subject)
+    values[place] = values[place]! + amount
+  }
+
+  function takeQuery(message: DnsMessage, sighting: Sighting): void {
+    const { id, name, queryType } = message
+    if (name === undefined || queryType === undefined) return
+    const { source: client, sourcePort: clientPort, point, timeMs } = sighting
+    const key = keyOf(client, clientPort, id)
+    const first = table.get(key)
+    const known = findQuestion(first, name, queryType) ?? findAlias(key, name, queryType, timeMs)
+    if (known !== undefined && known.waiting.length > 0) {
+      if (!isSeenAgain(known.query, point, known.lastQueryMs, timeMs)) return
+      known.waiting.push(timeMs)
+      known.lastQueryMs = timeMs
+      countQuery(known.subject, name, queryType)
+      if (known.waiting.length > limits.dnsTries) giveUp(known)
+      return
+    }
+    const subject = subjectOf(client)
+    if (subject !== undefined && isHost(subject) && point.packetType === outgoing) {
+      const masqueraded = asked.get(questionOf(id, name, queryType))
+      const isOnward = masqueraded !== undefined && point.ttl === masqueraded.query.ttl - 1
+      if (isOnward && timeMs - masqueraded.lastQueryMs < passageMs) {
+        if (aliases.size < limits.dnsTransactions)
+          aliases.set(key, { pending: masqueraded, untilMs: timeMs + limits.dnsAnswerMs })
+        return
+      }
+    }
+    countQuery(subject, name, queryType)
+    if (known !== undefined) remove(key, known)
+    if (size >= limits.dnsTransactions || (subject === undefined && strangers >= limits.dnsTransactions / 4)) {
+      if (subject !== undefined) notFollowed++
+      return
+    }
+    const pending: Pending = {
+      client,
+      clientPort,
+      subject,
+      isTcp: sighting.isTcp,
+      server: sighting.destination,
+      serverPort: sighting.destinationPort,
+      id,
+      name,
+      queryType,
+      query: point,
+      waiting: [timeMs],
+      insertedMs: timeMs,
+      lastQueryMs: timeMs,
+      answer: undefined,
+      lastAnswerMs: 0,
+      servers: [],
+      next: undefined,
+    }
+    insert(key, pending)
+    if (subject !== undefined && !isHost(subject)) asked.set(questionOf(id, name, queryType), pending)
+  }
+
+  function takeResponse(message: DnsMessage, sighting: Sighting): void {
+    const { destination: client, point, timeMs } = sighting
+    const key = keyOf(client, sighting.destinationPort, message.id)
+    const { name, queryType } = message
+    const found = findQuestion(table.get(key), name, queryType) ?? findAlias(key, name, queryType, timeMs)
+    if (found === undefined) {
+      if (subjectOf(client) !== undefined) unmatched++
+      return
+    }
+    const code = codePlace(message.rcode)
+    const isNew = found.answer === undefined || isSeenAgain(found.answer, point, found.lastAnswerMs, timeMs)
+    const server = subjectOf(sighting.source)
+    if (server !== undefined && (isNew || !found.servers.includes(server))) {
+      // Of a pod that answers under several addresses, or a Service's, only its own tells who it is.
+      if (isNew) found.servers = []
+      found.servers.push(server)
+      add(server, dnsPlaces.served + code)
+    }
+    if (!isNew || found.waiting.length === 0) return
+    const startMs = found.waiting.shift()!
+    found.answer = point
+    found.lastAnswerMs = timeMs
+    if (found.subject === undefined) return
+    const durationMs = Math.max(0, timeMs - startMs)
+    add(found.subject, dnsPlaces.responses + code)
+    add(found.subject, dnsPlaces.durations + durationPlace(durationMs))
+    add(found.subject, dnsPlaces.microseconds, Math.round(durationMs * 1000))
+    if (message.isTruncated) add(found.subject, dnsPlaces.truncated)
+    if (message.addressCount !== undefined) add(found.subject, dnsPlaces.addresses, message.addressCount)
+    if (message.rcode === NXDOMAIN) rememberSearch(found.subject, found.name, found.queryType)
+    onTransaction?.(tell(found, found.subject, startMs, durationMs, message))
+  }
+
+  function giveUp(pending: Pending): void {
+    const startMs = pending.waiting.shift()!
+    if (pending.subject === undefined) return
+    add(pending.subject, dnsPlaces.unanswered)
+    onTransaction?.(tell(pending, pending.subject, startMs, undefined, undefined))
+  }
+
+  function countQuery(subject: number | undefined, name: string, queryType: number): void {
+    if (subject === undefined) return
+    add(subject, dnsPlaces.queries + typePlace(queryType))
+    const failed = searches.get(subject)
+    if (failed === undefined) return
+    const at = failed.findIndex((one) => one.queryType === queryType && isSearchedOn(one.name, name))
+    if (at < 0) return
+    failed.splice(at, 1)
+    add(subject, dnsPlaces.searches)
+  }
+
+  function rememberSearch(subject: number, name: string, queryType: number): void {
+    let failed = searches.get(subject)
+    if (failed === undefined) searches.set(subject, (failed = []))
+    failed.push({ name, queryType })
+    if (failed.length > limits.dnsSearches) failed.shift()
+  }
+
+  function findAlias(key: string, name: string | undefined, queryType: number | undefined, timeMs: number): Pending | undefined {
+    const alias = aliases.get(key)
+    return alias === undefined || alias.untilMs < timeMs ? undefined : findQuestion(alias.pending, name, queryType, true)
+  }
+
+  function insert(key: string, pending: Pending): void {
+    pending.next = table.get(key)
+    table.delete(key) // what has come last is to be last
+    table.set(key, pending)
+    size++
+    if (pending.subject === undefined) strangers++
+  }
+
+  function remove(key: string, gone: Pending): void {
+    let first: Pending | undefined = table.get(key)
+    if (first === undefined) return
+    if (first === gone) first = gone.next
+    else for (let one: Pending | undefined = first; one !== undefined; one = one.next) if (one.next === gone) one.next = gone.next
+    if (first === undefined) table.delete(key)
+    else table.set(key, first)
+    size--
+    if (gone.subject === undefined) strangers--
+    const question = questionOf(gone.id, gone.name, gone.queryType)
+    if (asked.get(question) === gone) asked.delete(question)
+  }
+
+  function tell(
+    { isTcp, client, clientPort, server, serverPort, id, name, queryType }: Pending,
+    subject: number,
+    startMs: number,
+    durationMs: number | undefined,
+    answer: DnsTransaction['answer'],
+  ): DnsTransaction {
+    return { startMs, durationMs, subject, isTcp, client, clientPort, server, serverPort, id, name, queryType, answer }
+  }
+
+  return {
+    counts,
+    take(message, sighting) {
+      if (message.opcode !== QUERY) return
+      if (message.isResponse) takeResponse(message, sighting)
+      else takeQuery(message, sighting)
+    },
+    expire(nowMs) {
+      for (const [key, first] of table) {
+        if (first.insertedMs > nowMs - limits.dnsAnsweredMs) break // those behind it are younger
+        for (let one: Pending | undefined = first; one !== undefined; one = one.next) {
+          while (one.waiting.length > 0 && one.waiting[0]! <= nowMs - limits.dnsAnswerMs) giveUp(one)
+          if (one.waiting.length === 0 && Math.max(one.lastAnswerMs, one.lastQueryMs) <= nowMs - limits.dnsAnsweredMs)
+            remove(key, one)
+        }
+      }
+      for (const [key, { untilMs }] of aliases) {
+        if (untilMs > nowMs) break
+        aliases.delete(key)
+      }
+    },
+    forget(subject) {
+      counts.delete(subject)
+      searches.delete(subject)
+    },
+    get unmatched() {
+      return unmatched
+    },
+    get notFollowed() {
+      return notFollowed
+    },
+  }
+}
+
+/** Without an answer, with one that is an error, or slow. */
+export function isFailure({ answer, durationMs }: DnsTransaction): boolean {
+  return answer === undefined || answer.rcode !== 0 || (durationMs ?? 0) > limits.dnsSlowMs
+}
+
+const QUERY = 0
+const NXDOMAIN = 3
+
+/** A response without a question answers the first that waits. */
+function findQuestion(
+  first: Pending | undefined,
+  name: string | undefined,
+  queryType: number | undefined,
+  isAlone = false,
+): Pending | undefined {
+  for (let one = first; one !== undefined; one = isAlone ? undefined : one.next)
+    if ((one.name === name && one.queryType === queryType) || (name === undefined && one.waiting.length > 0)) return one
+  return undefined
+}
+
+const keyOf = (address: string, port: number, id: number): string => address + String.fromCharCode(port, id)
+const questionOf = (id: number, name: string, queryType: number): string => `${String.fromCharCode(id, queryType)}${name}`
+
+const otherType = queryTypes.indexOf('other')
+const placesOfTypes = new Map<number, number>()
+for (let type = 0; type < 256; type++) {
+  const place = (queryTypes as readonly string[]).indexOf(dnsTypeName(type)?.toUpperCase() ?? '')
+  if (place >= 0) placesOfTypes.set(type, place)
+}
+const typePlace = (type: number): number => placesOfTypes.get(type) ?? otherType
+const otherCode = responseCodes.indexOf('other')
+const codePlace = (rcode: number): number => Math.min(rcode, otherCode)
+
+/** Whether the second name is the first one with another suffix of a search list, or with none: a.b.svc.cluster.local, a.b. */
+export function isSearchedOn(failed: string, next: string): boolean {
+  if (next.length >= failed.length || next === '') return false
+  const [failedLabels, nextLabels] = [failed.split('.'), next.split('.')]
+  let same = 0
+  while (same < nextLabels.length && nextLabels[same] === failedLabels[same]) same++
+  if (same === 0) return false
+  let end = 0
+  while (
+    end < nextLabels.length - same &&
+    nextLabels[nextLabels.length - 1 - end] === failedLabels[failedLabels.length - 1 - end]
+  )
+    end++
+  return same + end === nextLabels.length
+}

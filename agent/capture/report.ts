@@ -1,0 +1,63 @@
+import type { PacketFault } from '../../parsers/packet-headers.ts'
+
+/** What a capture is to look at. */
+export interface CaptureSettings {
+  /** `any`: all of them. */
+  readonly device: string
+  /** UDP and TCP. */
+  readonly dnsPorts: readonly number[]
+}
+
+/** Of the machine as a whole, as totals since the start. */
+export interface CaptureTotals {
+  /** That were captured and read. */
+  packets: number
+  /** That the kernel had no room for; over loopback each counts twice. */
+  ringDrops: number
+  /** That a device dropped. */
+  interfaceDrops: number
+  /** Of which a part was not captured that was needed. */
+  cut: number
+  unreadable: { [F in PacketFault]?: number }
+  dnsMalformed: number
+  dnsUnmatched: number
+  dnsNotFollowed: number
+}
+
+/** A DNS query with its answer, or without, as text. */
+export interface DnsReport {
+  readonly type: 'dns'
+  readonly subject: number
+  /** Wall clock, of the answer, or of the query if there is none. */
+  readonly timeMs: number
+  readonly family: 'ipv4' | 'ipv6'
+  readonly protocol: 'udp' | 'tcp'
+  readonly client: { readonly address: string; readonly port: number }
+  readonly server: { readonly address: string; readonly port: number }
+  readonly id: number
+  readonly name: string
+  readonly queryType: string
+  /** Undefined: unanswered. */
+  readonly responseCode?: string
+  readonly durationMs?: number
+  /** A and AAAA records in the answer; undefined: not known. */
+  readonly addressCount?: number | undefined
+}
+
+/** What the process that captures tells, a line of JSON each. Counts are totals since its start. */
+export type CaptureReport =
+  | { readonly type: 'ready' }
+  /** It ends now, and trying again is of no use. */
+  | { readonly type: 'absent'; readonly reason: string }
+  /** Places as in dnsPlaces. */
+  | { readonly type: 'counts'; readonly subject: number; readonly dns: readonly number[] }
+  | { readonly type: 'totals'; readonly totals: CaptureTotals }
+  | DnsReport
+  | { readonly type: 'not_shown'; readonly of: 'dns'; readonly count: number }
+
+/** What it is told. Addresses are the hexadecimal digits of 4 or 16 bytes. */
+export type CaptureOrder =
+  | { readonly type: 'own'; readonly subject: number; readonly isHost: boolean; readonly addresses: readonly string[] }
+  | { readonly type: 'disown'; readonly addresses: readonly string[] }
+  /** Nothing is kept of the subject any longer. */
+  | { readonly type: 'forget'; readonly subject: number }

@@ -1,0 +1,258 @@
+import { existsSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { parseAddress } from '../../parsers/address.ts'
+import { dnsPlaces } from '../capture/dns-transactions.ts'
+import type { CaptureOrder, CaptureReport, CaptureSettings, CaptureTotals, DnsReport } from '../capture/report.ts'
+import { limits } from '../limits.ts'
+import type { Log } from '../log.ts'
+import { type Child, type ChildUsage, superviseChild } from './child.ts'
+import type { NetworkNamespace } from './namespaces.ts'
+
+/** Packets, captured and analysed by a process of their own. */
+export interface Capture {
+  readonly settings: CaptureSettings | undefined
+  /** Resolves when packets are captured, or it is known why not, or after a while. */
+  start(): Promise<void>
+  /** undefined: packets are being captured. Otherwise why not, in words. */
+  missing(): string | undefined
+  /** From now on what comes from or goes to these addresses is the namespaces', and of no other address anybody's. Returns how many found no room. */
+  setOwners(owners: ReadonlyMap<string, NetworkNamespace>): number
+  /** Of each namespace, with places as in dnsPlaces; totals since the agent's start. */
+  dns(): Iterable<readonly [NetworkNamespace, Float64Array]>
+  totals(): CaptureTotals
+  /** How often the process has begun. */
+  starts(): number
+  usage(): ChildUsage | undefined
+  onDns(listener: (report: DnsReport, netns: NetworkNamespace) => void): void
+  onNotShown(listener: (count: number) => void): void
+  stop(): Promise<void>
+}
+
+interface Counted {
+  readonly netns: NetworkNamespace
+  /** Of the starts before this one. */
+  readonly before: Float64Array
+  now: Float64Array
+  /** Since when it has no address. */
+  goneAtMs: number | undefined
+}
+
+export interface CaptureOptions {
+  readonly settings: CaptureSettings | undefined
+  readonly host: NetworkNamespace
+  readonly log: Log
+  /** The process's program. */
+  readonly program?: string
+  readonly now?: () => number
+}
+
+export function createCapture({
+  settings,
+  host,
+  log,
+  program = ownProgram(),
+  now = () => performance.now(),
+}: CaptureOptions): Capture {
+  const subjects = new Map<NetworkNamespace, number>()
+  const counted = new Map<number, Counted>()
+  const owners = new Map<string, number>()
+  const listeners: ((report: DnsReport, netns: NetworkNamespace) => void)[] = []
+  const notShown: ((count: number) => void)[] = []
+  let lastSubject = 0
+  let before = createTotals()
+  let current = createTotals()
+  let reason: string | undefined = 'not started'
+  let settle: (() => void) | undefined
+
+  const child: Child | undefined =
+    settings &&
+    superviseChild({
+      command: [process.execPath, ...memoryFlags, program, JSON.stringify(settings)],
+      hears: true,
+      lineBytesMax: limits.captureLineBytes,
+      onStart: introduce,
+      onLine: (line) => take(JSON.parse(line) as CaptureReport),
+      onEnd: settleAccounts,
+      log,
+    })
+
+  function order(what: CaptureOrder): void {
+    child?.send(JSON.stringify(what))
+  }
+
+  function subjectOf(netns: NetworkNamespace): number {
+    let subject = subjects.get(netns)
+    if (subject === undefined) {
+      subject = ++lastSubject
+      subjects.set(netns, subject)
+      const [before, now] = [new Float64Array(dnsPlaces.size), new Float64Array(dnsPlaces.size)]
+      counted.set(subject, { netns, before, now, goneAtMs: undefined })
+    }
+    return subject
+  }
+
+  /** Tells a new process all that it has to know. */
+  function introduce(): void {
+    const bySubject = new Map<number, string[]>([[subjectOf(host), []]])
+    for (const [address, subject] of owners) {
+      const addresses = bySubject.get(subject)
+      if (addresses === undefined) bySubject.set(subject, [address])
+      else addresses.push(address)
+    }
+    for (const [subject, addresses] of bySubject) own(subject, addresses)
+  }
+
+  function own(subject: number, addresses: readonly string[]): void {
+    const isHost = counted.get(subject)?.netns === host
+    for (let at = 0; at === 0 || at < addresses.length; at += limits.captureAddressesInOrder)
+      order({ type: 'own', subject, isHost, addresses: addresses.slice(at, at + limits.captureAddressesInOrder).map(toDigits) })
+  }
+
+  function take(report: CaptureReport): void {
+    switch (report.type) {
+      case 'ready':
+        reason = undefined
+        settle?.()
+        break
+      case 'absent':
+        reason = report.reason
+        void child?.stop() // it would fail again
+        settle?.()
+        break
+      case 'counts': {
+        const of = counted.get(report.subject)
+        if (of !== undefined) of.now = Float64Array.from(report.dns)
+        break
+      }
+      case 'totals':
+        current = report.totals
+        break
+      case 'dns': {
+        const netns = counted.get(report.subject)?.netns
+        if (netns !== undefined) for (const listener of listeners) listener(report, netns)
+        break
+      }
+      case 'not_shown':
+        for (const listener of notShown) listener(report.count)
+    }
+  }
+
+  /** What a process has told stays when it ends; the next begins at 0. */
+  function settleAccounts(): void {
+    for (const of of counted.values()) {
+      of.now.forEach((value, place) => (of.before[place] = of.before[place]! + value))
+      of.now = new Float64Array(dnsPlaces.size)
+    }
+    before = addTotals(before, current)
+    current = createTotals()
+    reason ??= `the process that captures has ended: ${child?.status().lastEnd ?? 'it will begin again'}`
+    settle?.()
+  }
+
+  /** Counts of a namespace without an address are kept as long as its series. */
+  function forget(): void {
+    const withAddress = new Set(owners.values())
+    for (const [subject, of] of counted) {
+      if (of.netns === host || withAddress.has(subject)) of.goneAtMs = undefined
+      else of.goneAtMs ??= now()
+      if (of.goneAtMs === undefined || now() - of.goneAtMs < limits.departureMs) continue
+      counted.delete(subject)
+      subjects.delete(of.netns)
+      order({ type: 'forget', subject })
+    }
+  }
+
+  return {
+    settings,
+    async start() {
+      if (child === undefined) {
+        reason = 'switched off'
+        return
+      }
+      if (!existsSync(program)) {
+        reason = `there is no ${program}`
+        return
+      }
+      const settled = new Promise<void>((resolve) => {
+        settle = resolve
+        setTimeout(resolve, limits.captureStartMs).unref()
+      })
+      child.start()
+      await settled
+    },
+    missing: () => reason,
+    setOwners(next) {
+      if (child === undefined) return 0
+      const gone: string[] = []
+      const added = new Map<number, string[]>()
+      let left = 0
+      for (const address of owners.keys()) if (!next.has(address)) gone.push(address)
+      for (const address of gone) owners.delete(address)
+      for (const [address, netns] of next) {
+        const subject = subjectOf(netns)
+        if (owners.get(address) === subject) continue
+        if (owners.size >= limits.captureAddresses && !owners.has(address)) left++
+        else {
+          owners.set(address, subject)
+          added.set(subject, [...(added.get(subject) ?? []), address])
+        }
+      }
+      for (let at = 0; at < gone.length; at += limits.captureAddressesInOrder)
+        order({ type: 'disown', addresses: gone.slice(at, at + limits.captureAddressesInOrder).map(toDigits) })
+      for (const [subject, addresses] of added) own(subject, addresses)
+      forget()
+      return left
+    },
+    *dns() {
+      for (const { netns, before, now } of counted.values())
+        yield [netns, now.map((value, place) => value + before[place]!)] as const
+    },
+    totals: () => addTotals(before, current),
+    starts: () => child?.status().starts ?? 0,
+    usage: () => child?.readUsage(),
+    onDns: (listener) => void listeners.push(listener),
+    onNotShown: (listener) => void notShown.push(listener),
+    async stop() {
+      await child?.stop()
+      reason = 'stopped'
+    },
+  }
+}
+
+/** It keeps little, and there is one on every node. */
+const memoryFlags = ['--max-old-space-size=192', '--max-semi-space-size=4']
+
+function ownProgram(): string {
+  return fileURLToPath(new URL('./capture-process.js', import.meta.url))
+}
+
+function toDigits(address: string): string {
+  const bytes = parseAddress(address)
+  return Buffer.from(address.includes(':') ? bytes : bytes.subarray(12)).toString('hex')
+}
+
+function createTotals(): CaptureTotals {
+  return {
+    packets: 0,
+    ringDrops: 0,
+    interfaceDrops: 0,
+    cut: 0,
+    unreadable: {},
+    dnsMalformed: 0,
+    dnsUnmatched: 0,
+    dnsNotFollowed: 0,
+  }
+}
+
+function addTotals(
+  { unreadable: some, ...first }: CaptureTotals,
+  { unreadable: others, ...second }: CaptureTotals,
+): CaptureTotals {
+  const unreadable: CaptureTotals['unreadable'] = { ...some }
+  for (const [fault, count] of Object.entries(others) as [keyof typeof others, number][])
+    unreadable[fault] = (unreadable[fault] ?? 0) + count
+  const sums = Object.fromEntries(
+    Object.entries(first).map(([name, count]) => [name, count + second[name as keyof typeof second]]),
+  )
+  return { ...(sums as Omit<CaptureTotals, 'unreadable'>), unreadable }
+}
