@@ -108,8 +108,9 @@ export function createDnsTransactions(options: DnsOptions): DnsTransactions {
   /** Questions that pods have asked just now, for finding those that were masqueraded. */
   const asked = new Map<string, Pending>()
   const searches = new Map<number, { readonly name: string; readonly queryType: number }[]>()
+  /** How many are followed of each subject, and of all others. */
+  const followed = new Map<number | undefined, number>()
   let size = 0
-  let strangers = 0
   let unmatched = 0
   let notFollowed = 0
 
@@ -150,7 +151,9 @@ export function createDnsTransactions(options: DnsOptions): DnsTransactions {
     }
     countQuery(subject, name, queryType)
     if (known !== undefined) remove(key, known)
-    if (size >= limits.dnsTransactions || (subject === undefined && strangers >= limits.dnsTransactions / 4)) {
+    // Nobody floods the others out.
+    const share = limits.dnsTransactions / (subject === undefined ? 4 : 2)
+    if (size >= limits.dnsTransactions || (followed.get(subject) ?? 0) >= share) {
       if (subject !== undefined) notFollowed++
       return
     }
@@ -245,7 +248,7 @@ export function createDnsTransactions(options: DnsOptions): DnsTransactions {
     table.delete(key) // what has come last is to be last
     table.set(key, pending)
     size++
-    if (pending.subject === undefined) strangers++
+    followed.set(pending.subject, (followed.get(pending.subject) ?? 0) + 1)
   }
 
   function remove(key: string, gone: Pending): void {
@@ -256,7 +259,8 @@ export function createDnsTransactions(options: DnsOptions): DnsTransactions {
     if (first === undefined) table.delete(key)
     else table.set(key, first)
     size--
-    if (gone.subject === undefined) strangers--
+    followed.set(gone.subject, followed.get(gone.subject)! - 1)
+    if (followed.get(gone.subject) === 0) followed.delete(gone.subject)
     const question = questionOf(gone.id, gone.name, gone.queryType)
     if (asked.get(question) === gone) asked.delete(question)
   }

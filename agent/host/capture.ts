@@ -194,7 +194,8 @@ export function createCapture({
         if (owners.size >= limits.captureAddresses && !owners.has(address)) left++
         else {
           owners.set(address, subject)
-          added.set(subject, [...(added.get(subject) ?? []), address])
+          added.set(subject, added.get(subject) ?? [])
+          added.get(subject)!.push(address)
         }
       }
       for (let at = 0; at < gone.length; at += limits.captureAddressesInOrder)
