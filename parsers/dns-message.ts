@@ -45,19 +45,22 @@ const headerBytes = 12
 /** Of a record, behind its name: type, class, time to live, length of its data. */
 const recordBytes = 10
 const nameBytesMax = 255
+/** Pointers have 14 bits; a name may end behind where the last of them can lead. */
+const followedMax = (1 << 14) + nameBytesMax
 const internet = 1
 const typeA = 1
 const typeAaaa = 28
 const typeOpt = 41
 
-/** Steps return the offset behind what they stepped over, or one of these: no offset in a message is below 12. */
-const earlyEnd = 0
-const wrongLabel = 1
-const wrongPointer = 2
-const longName = 3
-const wrongAddress = 4
-const faultOfStep: readonly DnsFault[] = ['early_end', 'label_type', 'pointer', 'long_name', 'address_length']
-const isFault = (step: number): boolean => step < headerBytes
+/** Steps return the offset behind what they stepped over, or one of these. */
+const earlyEnd = -1
+const wrongLabel = -2
+const wrongPointer = -3
+const longName = -4
+const wrongAddress = -5
+const stepFaults = ['early_end', 'label_type', 'pointer', 'long_name', 'address_length'] as const
+const isFault = (step: number): boolean => step < 0
+const faultOf = (step: number): DnsFault => stepFaults[-1 - step]!
 
 /**
  * The message in bytes[from] up to bytes[to - 1], of which `sentLength` bytes were sent: a payload of UDP, or of TCP without
@@ -80,16 +83,18 @@ export function readDnsMessage(bytes: Uint8Array, from: number, to: number, sent
     addressCount: undefined,
     isCut,
   }
+  forgetNames()
   const end = readSections(bytes, from, to, message)
   if (!isFault(end)) return message
   // What was cut off, or left out by the sender behind the question, is no fault of the message.
   const mayEnd = isCut || (message.isTruncated && message.name !== undefined)
-  return end === earlyEnd && mayEnd ? message : faultOfStep[end]!
+  return end === earlyEnd && mayEnd ? message : faultOf(end)
 }
 
 /** Addresses as text of the A and AAAA records among the answers of a message that readDnsMessage took: the first `max`. */
 export function readDnsAddresses(bytes: Uint8Array, from: number, to: number, max: number): string[] {
   const addresses: string[] = []
+  forgetNames()
   let at = from + headerBytes
   for (let left = readNetworkU16(bytes, from + 4); left > 0 && !isFault(at); left--) at = stepOverQuestion(bytes, from, at, to)
   for (let left = readNetworkU16(bytes, from + 6); left > 0 && !isFault(at) && addresses.length < max; left--) {
@@ -173,35 +178,95 @@ function addressBytes(bytes: Uint8Array, dataAt: number): number {
   return type === typeAaaa ? 16 : 0
 }
 
-/**
- * Over a name (RFC 1035 section 4.1.4). Its pointers are followed, each to before the part that led to it, so that there are
- * no loops; labels take at most 255 bytes, which bounds the steps too.
- */
+/** Over a name (RFC 1035 section 4.1.4) whose pointers lead to a name that ends. */
 function stepOverName(bytes: Uint8Array, from: number, nameAt: number, to: number): number {
-  let end = 0
-  let length = 1
-  let partAt = nameAt
   for (let at = nameAt; at < to; ) {
     const byte = bytes[at]!
-    if (byte === 0) return end === 0 ? at + 1 : end
-    if (byte < 64) {
-      length += byte + 1
-      if (length > nameBytesMax) return longName
-      at += byte + 1
-    } else if (byte < 192) {
-      return wrongLabel
-    } else {
+    if (byte === 0) return at + 1
+    if (byte >= 0xc0) {
       if (at + 2 > to) return earlyEnd
       const target = from + (readNetworkU16(bytes, at) & 0x3fff)
-      if (target >= partAt || target < from + headerBytes) return wrongPointer
-      if (end === 0) end = at + 2
       // The first name was stepped over before: nothing to see where it is the whole of this one, as usual.
-      if (length === 1 && target === from + headerBytes) return end
-      partAt = target
-      at = target
+      if (at === nameAt && target === from + headerBytes && target < nameAt) return at + 2
+      const rest = followName(bytes, from, target, nameAt, to)
+      if (isFault(rest)) return rest
+      return at - nameAt + rest > nameBytesMax ? longName : at + 2
+    }
+    if (byte >= 0x40) return wrongLabel
+    at += byte + 1
+    if (at - nameAt >= nameBytesMax) return longName // without the byte 0 at its end
+  }
+  return earlyEnd
+}
+
+/**
+ * What is known of names that were followed, by their offset in the message: `messageNumber` in the upper 24 bits and their
+ * length, and where their first pointer leads, 0 without one. Each byte is followed once a message, however many names
+ * lead to it, so that the work is never more than linear.
+ */
+const followed = new Uint32Array(followedMax)
+const followedTo = new Uint16Array(followedMax)
+let messageNumber = 0
+
+/** Before another message. */
+function forgetNames(): void {
+  messageNumber++
+  if (messageNumber < 1 << 24) return
+  messageNumber = 1
+  followed.fill(0)
+}
+
+/** Labels and pointers on the way, by their offset in the message, and the length of what came before each. */
+const wayAt = new Uint16Array(followedMax)
+const wayLength = new Uint8Array(followedMax)
+
+/**
+ * The length of the name that a pointer leads to, or a fault. A pointer must lead to before the part of the name at whose end
+ * it is, here from `partAt` on, and behind the header: so there are no loops.
+ */
+function followName(bytes: Uint8Array, from: number, target: number, partAt: number, to: number): number {
+  let length = 0
+  let steps = 0
+  if (target >= partAt || target < from + headerBytes) return wrongPointer
+  let partFrom = target
+  for (let at = target; at < to; ) {
+    const known = followed[at - from]!
+    const byte = bytes[at]!
+    if (byte === 0 || known >>> 8 === messageNumber) {
+      if (byte !== 0 && from + followedTo[at - from]! >= partFrom) return wrongPointer
+      length += byte === 0 ? 1 : known & 0xff
+      if (length > nameBytesMax) return longName
+      rememberWay(bytes, from, steps, length, byte === 0 ? 0 : followedTo[at - from]!)
+      return length
+    }
+    wayAt[steps] = at - from
+    wayLength[steps] = length
+    steps++
+    if (byte >= 0xc0) {
+      if (at + 2 > to) return earlyEnd
+      at = from + (readNetworkU16(bytes, at) & 0x3fff)
+      if (at >= partFrom || at < from + headerBytes) return wrongPointer
+      partFrom = at
+    } else if (byte >= 0x40) {
+      return wrongLabel
+    } else {
+      at += byte + 1
+      length += byte + 1
+      if (length >= nameBytesMax) return longName
     }
   }
   return earlyEnd
+}
+
+/** Of a name of `length` that was followed in `steps`, and whose first pointer behind them leads to `followingTo`. */
+function rememberWay(bytes: Uint8Array, from: number, steps: number, length: number, followingTo: number): void {
+  let leadsTo = followingTo
+  for (let i = steps - 1; i >= 0; i--) {
+    const at = wayAt[i]!
+    if (bytes[from + at]! >= 0xc0) leadsTo = readNetworkU16(bytes, from + at) & 0x3fff
+    followed[at] = (messageNumber << 8) | (length - wayLength[i]!)
+    followedTo[at] = leadsTo
+  }
 }
 
 /** A printable character in lower case as its code; 0: is escaped. */

@@ -4,7 +4,18 @@ import { spawnSync } from 'node:child_process'
 import path from 'node:path'
 import { describeMachine, printRow } from './process.mjs'
 
-const benches = ['sweep', 'pods', 'memory', 'drops', 'connections', 'observe', 'tracer-read', 'render', 'tool-lines']
+const benches = [
+  'sweep',
+  'pods',
+  'memory',
+  'drops',
+  'connections',
+  'observe',
+  'tracer-read',
+  'render',
+  'tool-lines',
+  'dns-message',
+]
 
 console.log(`${new Date().toISOString().slice(0, 10)}, ${describeMachine()}\n`)
 printRow('what', 'measured')

@@ -67,14 +67,14 @@ function runDnsStream(bytes, from, to) {
     assert.ok(pieces.framer.keptBytes <= Math.max(64, 2 * (to - from)))
     at = end
   }
-  assert.deepEqual(pieces.found, whole.found)
+  assert.equal(pieces.found.join(), whole.found.join())
   assert.equal(pieces.framer.isInStep, true)
   assert.ok(whole.found.reduce((sum, length) => sum + length + 2, 0) <= to - from)
   return gaps.framer.isInStep ? 'in step' : 'out of step'
 }
 
 export const targets = [
-  { name: 'dns-message', seeds: dnsMessages, readsPerByteMax: 40, run: runDnsMessage },
+  { name: 'dns-message', seeds: dnsMessages, readsPerByteMax: 8, run: runDnsMessage },
   {
     name: 'dns-stream',
     seeds: [readHex(readFixture('dns/tcp-answers.txt')), ...dnsMessages.map(withLength)],

@@ -210,6 +210,90 @@ describe('the form', () => {
   })
 })
 
+describe('names that lead to other names', () => {
+  /** What stepping over a name comes to, each followed anew. */
+  function follow(bytes: Uint8Array, nameAt: number): number | string {
+    let [end, length, partAt] = [0, 1, nameAt]
+    for (let at = nameAt; at < bytes.length; ) {
+      const byte = bytes[at]!
+      if (byte === 0) return end === 0 ? at + 1 : end
+      if (byte >= 64 && byte < 192) return 'label_type'
+      if (byte < 64) {
+        length += byte + 1
+        if (length > 255) return 'long_name'
+        at += byte + 1
+        continue
+      }
+      if (at + 2 > bytes.length) return 'early_end'
+      const target = ((byte & 63) << 8) | bytes[at + 1]!
+      if (target >= partAt || target < 12) return 'pointer'
+      if (end === 0) end = at + 2
+      partAt = at = target
+    }
+    return 'early_end'
+  }
+  /** Of a message of records without data but the first. */
+  function followAll(bytes: Uint8Array, at: number, count: number): string {
+    if (count === 0) return 'taken'
+    const end = follow(bytes, at)
+    if (typeof end === 'string') return end
+    return end + 10 > bytes.length ? 'early_end' : followAll(bytes, end + 10, count - 1)
+  }
+  const soup = fc.array(
+    fc.oneof(
+      { arbitrary: fc.integer({ min: 1, max: 4 }).map((length) => [length]), weight: 6 },
+      { arbitrary: fc.integer({ min: 20, max: 60 }).map((length) => [length]), weight: 1 },
+      { arbitrary: fc.constant([0]), weight: 2 },
+      { arbitrary: fc.integer({ min: 20, max: 70 }).map(pointer), weight: 2 },
+    ),
+    { minLength: 10, maxLength: 60 },
+  )
+  const owners = fc.array(fc.tuple(fc.boolean(), fc.integer({ min: 20, max: 120 })), { minLength: 2, maxLength: 12 })
+
+  it('are taken as if each was followed anew', () => {
+    const seen = new Map<string, number>()
+    fc.assert(
+      fc.property(soup, owners, (parts, leads) => {
+        const data = parts.flat()
+        const records = leads.flatMap(([hasLabel, to]) => record([...(hasLabel ? [1, 97] : []), ...pointer(to)], 16, []))
+        const rest = [...record(root, 16, data), ...records]
+        const bytes = build({ counts: [0, 1 + leads.length, 0, 0], rest })
+        const expected = followAll(bytes, bytes.length - records.length, leads.length)
+        const ours = readDnsMessage(bytes, 0, bytes.length)
+        expect(typeof ours === 'string' ? ours : 'taken').toBe(expected)
+        seen.set(expected, (seen.get(expected) ?? 0) + 1)
+      }),
+      { numRuns: 5000 },
+    )
+    for (const outcome of ['taken', 'pointer', 'label_type', 'early_end']) expect(seen.get(outcome), outcome).toBeGreaterThan(20)
+  })
+
+  const letters = [...Array.from({ length: 126 }, () => [1, 97]).flat(), 0]
+  it.each<[string, (i: number, at: number) => number[]]>([
+    ['the longest name', () => pointer(12)],
+    ['parts of the longest name', (i) => pointer(14 + 2 * (i % 120))],
+    ['a label and parts of the longest name', (i) => [1, 98, ...pointer(16 + 2 * (i % 120))]],
+    ['the record before, which leads to the one before it', (_, at) => (at < 0x4000 ? pointer(at - 12) : pointer(12))],
+  ])('cost no more than their bytes, whatever they lead to: %s', (_, owner) => {
+    for (const size of [1472, 65_000]) {
+      const rest = [...letters, ...u16(1), ...u16(1), ...record(pointer(12), 16, [])]
+      let count = 1
+      for (; rest.length < size - 12; count++) rest.push(...record(owner(count, 12 + rest.length), 16, []))
+      const bytes = build({ counts: [1, count, 0, 0], rest })
+      let reads = 0
+      const counting = new Proxy(bytes, {
+        get(target, key) {
+          reads++
+          return Reflect.get(target, key, target)
+        },
+      })
+      expect(readDnsMessage(counting, 0, bytes.length)).toMatchObject({ answerCount: count, addressCount: 0 })
+      expect(reads).toBeGreaterThan(bytes.length / 4)
+      expect(reads).toBeLessThan(3 * bytes.length)
+    }
+  })
+})
+
 describe('what was cut off by the capture', () => {
   it.each(recordedDns)('%s: is no fault, and what is there is told', (_, question, answer) => {
     for (const bytes of [question, answer]) {
