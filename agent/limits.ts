@@ -79,19 +79,6 @@ export const limits = {
   /** Of a refused program's message, in the reason that people read. */
   tracerReasonCharacters: 300,
 
-  // capture
-  /** TCP connections put together from packets; 800 bytes each. The one that was silent longest makes room. */
-  captureConnections: 16_384,
-  /** Of one direction, waiting for what is before it; of all together. */
-  captureOutOfOrderBytes: 1 << 17,
-  captureOutOfOrderBytesTotal: 16 << 20,
-  /** A connection that is silent for so long is taken for ended. */
-  captureIdleMs: 300_000,
-  /** What waits for so long is handed out without what is before it; the first retransmissions come within seconds. */
-  captureHoleMs: 5000,
-  /** A connection that has ended is known for so long: packets of it still come. */
-  captureLingerMs: 5000,
-
   // sources
   /** Destinations told apart per namespace to find the busiest; 40 bytes each. */
   destinations: 1 << 18,

@@ -5,8 +5,8 @@ import { readNetworkU16, readNetworkU32 } from './netlink.ts'
  * other. What a protocol does not have is 0. Checksums are not looked at: a network card may have yet to write them.
  */
 export interface PacketHeaders {
-  /** Sent by this machine (PACKET_OUTGOING of packet(7)). Undefined: this kind of link does not tell. */
-  isOutgoing: boolean | undefined
+  /** As in packet(7): 0 to this machine, 3 to another, 4 sent by it … Undefined: this kind of link does not tell. */
+  packetType: number | undefined
   family: 4 | 6
   /** Of 4 bytes with IPv4, 16 with IPv6. */
   sourceAt: number
@@ -67,7 +67,6 @@ const linkRawOpenBsd = 14
 /** RFC 8200 recommends each once; senders of more than these are not worth following. */
 const extensionHeadersMax = 8
 const vlanTagsMax = 2
-const packetOutgoing = 4
 const ipv4HeaderBytes = 20
 const ipv6HeaderBytes = 40
 const tcpHeaderBytes = 20
@@ -81,7 +80,7 @@ const destinationHeader = 60
 
 export function createPacketHeaders(): PacketHeaders {
   return {
-    isOutgoing: undefined,
+    packetType: undefined,
     family: 4,
     sourceAt: 0,
     destinationAt: 0,
@@ -116,18 +115,18 @@ export function readPacketHeaders(
 ): PacketFault | undefined {
   const end = Math.min(from + Math.min(capturedLength, wireLength), bytes.length)
   const wireEnd = from + wireLength
-  headers.isOutgoing = undefined
+  headers.packetType = undefined
   switch (linkType) {
     case linkEthernet:
       if (end - from < 14) return 'cut'
       return readEtherType(bytes, readNetworkU16(bytes, from + 12), from + 14, end, wireEnd, headers)
     case linkLinuxSll:
       if (end - from < 16) return 'cut'
-      headers.isOutgoing = readNetworkU16(bytes, from) === packetOutgoing
+      headers.packetType = readNetworkU16(bytes, from)
       return readEtherType(bytes, readNetworkU16(bytes, from + 14), from + 16, end, wireEnd, headers)
     case linkLinuxSll2:
       if (end - from < 20) return 'cut'
-      headers.isOutgoing = bytes[from + 10] === packetOutgoing
+      headers.packetType = bytes[from + 10]!
       return readEtherType(bytes, readNetworkU16(bytes, from), from + 20, end, wireEnd, headers)
     case linkNull:
     case linkLoop:
@@ -155,7 +154,7 @@ export function readQuotedHeaders(bytes: Uint8Array, headers: PacketHeaders, quo
   if (!isIcmpError(headers)) return 'no quote'
   const at = headers.payloadAt
   const end = headers.payloadEnd
-  quoted.isOutgoing = undefined
+  quoted.packetType = undefined
   const upperAt = readNetworkHeader(bytes, at, end, headers.family, quoted)
   if (typeof upperAt !== 'number') return upperAt
   clearTransport(quoted)

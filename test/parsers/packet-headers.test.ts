@@ -90,7 +90,7 @@ describe('a packet', () => {
         const fault = readPacketHeaders(bytes, before, captured.length, wire.length, links[name].linkType, headers)
         expect(told({ fault, headers, bytes })).toEqual({
           fault: undefined,
-          isOutgoing: links[name].tellsOutgoing ? outgoing : undefined,
+          packetType: links[name].tellsOutgoing ? (outgoing ? 4 : 0) : undefined,
           family: ip.version,
           source: formatAddress(Uint8Array.from(source)),
           destination: formatAddress(Uint8Array.from(destination)),
@@ -237,7 +237,7 @@ describe('links', () => {
   )
   it('reads a tag behind the header of LINUX_SLL2', () => {
     const bytes = [0x81, 0, ...links.sll2.wrap(packet, true).slice(2, 20), 0, 7, 8, 0, ...packet]
-    expect(read(bytes, 276)).toMatchObject({ fault: undefined, headers: { destinationPort: 2, isOutgoing: true } })
+    expect(read(bytes, 276)).toMatchObject({ fault: undefined, headers: { destinationPort: 2, packetType: 4 } })
   })
 })
 
@@ -414,7 +414,7 @@ describe('recorded packets', () => {
           }
           compared++
           expect(line).toContain(toLine(bytes, headers))
-          if (linkType === linkLinuxSll2) expect(headers.isOutgoing).toBe(/^\S+\s+Out /.test(line))
+          if (linkType === linkLinuxSll2) expect(headers.packetType === 4).toBe(/^\S+\s+Out /.test(line))
           const { protocol, tcpFlags, payloadLength } = headers
           if (protocol === 6) {
             const [, flags, sequence] = /Flags \[([^\]]+)\](?:, seq (\d+))?/.exec(line)!

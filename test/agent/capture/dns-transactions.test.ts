@@ -80,8 +80,11 @@ function start() {
     counts(subject: number): Readonly<Record<string, number>> {
       const values = dns.counts.get(subject) ?? new Float64Array(dnsPlaces.size)
       const blocks = { queries: queryTypes, responses: responseCodes, served: responseCodes } as const
-      const words = Object.entries(blocks).flatMap(([block, names]) =>
-        names.map((name, i) => [`${block} ${name}`, values[dnsPlaces[block as keyof typeof blocks] + i]] as const),
+      const words: [string, number | undefined][] = Object.entries(blocks).flatMap(([block, names]) =>
+        names.map((name, i): [string, number | undefined] => [
+          `${block} ${name}`,
+          values[dnsPlaces[block as keyof typeof blocks] + i],
+        ]),
       )
       for (const single of ['unanswered', 'truncated', 'addresses', 'searches'] as const)
         words.push([single, values[dnsPlaces[single]]])
