@@ -1,10 +1,18 @@
 import { formatAddress } from '../../parsers/address.ts'
 import { dnsRcodeName, dnsTypeName, readDnsMessage } from '../../parsers/dns-message.ts'
 import { createDnsFramer } from '../../parsers/dns-stream.ts'
-import { createPacketHeaders, protocolTcp, protocolUdp, readPacketHeaders } from '../../parsers/packet-headers.ts'
+import {
+  createPacketHeaders,
+  protocolIcmp,
+  protocolTcp,
+  protocolUdp,
+  readPacketHeaders,
+  readQuotedHeaders,
+} from '../../parsers/packet-headers.ts'
 import { limits } from '../limits.ts'
 import { createDnsTransactions, type DnsTransaction } from './dns-transactions.ts'
-import type { CaptureSettings, CaptureTotals, DnsReport } from './report.ts'
+import { createFragmentationNeeded } from './fragmentation.ts'
+import type { CaptureSettings, CaptureTotals, CountKind, DnsReport } from './report.ts'
 import { createSightings, type Sighting } from './sighting.ts'
 import { createTcpStreams, type TcpConnection, type TcpHandlers } from './tcp-streams.ts'
 
@@ -19,8 +27,8 @@ export interface Analysis {
   disown(addresses: readonly string[]): void
   /** What was counted of it is not kept any longer. */
   forget(subject: number): void
-  /** By subject, with places as in dnsPlaces. */
-  readonly dns: ReadonlyMap<number, Float64Array>
+  /** By subject, in as many places as countPlaces tells. */
+  readonly counts: Readonly<Record<CountKind, ReadonlyMap<number, Float64Array>>>
   totals(): Omit<CaptureTotals, 'ringDrops' | 'interfaceDrops'>
 }
 
@@ -31,12 +39,15 @@ export function createAnalysis({ dnsPorts }: CaptureSettings, onDns?: (transacti
   const isDnsPort = new Uint8Array(1 << 16)
   for (const port of dnsPorts) isDnsPort[port] = 1
   const headers = createPacketHeaders()
+  const subjectOf = (address: string): number | undefined => owners.get(address) ?? (isLoopback(address) ? host : undefined)
   const dns = createDnsTransactions({
-    subjectOf: (address) => owners.get(address) ?? (isLoopback(address) ? host : undefined),
+    subjectOf,
     isHost: (subject) => subject === host,
     ...(onDns !== undefined && { onTransaction: onDns }),
   })
   const streams = createTcpStreams({ isServerPort: (port) => isDnsPort[port] === 1, onOpen: followDns })
+  const fragmentation = createFragmentationNeeded(limits.captureSightings)
+  const quoted = createPacketHeaders()
   const malformed = createSightings(limits.captureSightings)
   const unreadable: CaptureTotals['unreadable'] = {}
   let packets = 0
@@ -70,6 +81,18 @@ export function createAnalysis({ dnsPorts }: CaptureSettings, onDns?: (transacti
     else dns.take(message, sighting)
   }
 
+  function takeIcmp(bytes: Buffer, timeMs: number): void {
+    if (headers.icmpType !== 3 || headers.icmpCode !== 4) return
+    const { destination, point } = sightingOf(false, bytes, timeMs)
+    const subject = subjectOf(destination)
+    if (subject === undefined || readQuotedHeaders(bytes, headers, quoted) !== undefined) return
+    const { destinationAt, destinationPort, protocol, tcpSequence } = quoted
+    const to = bytes.toString('latin1', destinationAt, destinationAt + 4)
+    const identification = bytes.toString('latin1', headers.payloadAt + 4, headers.payloadAt + 6)
+    const quote = `${to}${identification}${destinationPort} ${protocol} ${tcpSequence} ${headers.nextHopMtu}`
+    fragmentation.take(subject, subject === host, quote, point, timeMs)
+  }
+
   function followDns(connection: TcpConnection): TcpHandlers {
     const toSighting = (isFromClient: boolean, timeMs: number): Sighting => {
       const client = latin1Of(connection.clientAddress)
@@ -99,13 +122,17 @@ export function createAnalysis({ dnsPorts }: CaptureSettings, onDns?: (transacti
   }
 
   return {
-    dns: dns.counts,
+    counts: { dns: dns.counts, fragmentationNeeded: fragmentation.counts },
     take(bytes, from, capturedLength, wireLength, linkType, timeMs) {
       packets++
       const fault = readPacketHeaders(bytes, from, capturedLength, wireLength, linkType, headers)
       if (fault !== undefined) {
         if (fault === 'cut') cut++
         else if (fault !== 'fragment') unreadable[fault] = (unreadable[fault] ?? 0) + 1
+        return
+      }
+      if (headers.protocol === protocolIcmp) {
+        takeIcmp(bytes, timeMs)
         return
       }
       const isDns = isDnsPort[headers.sourcePort] === 1 || isDnsPort[headers.destinationPort] === 1
@@ -117,6 +144,7 @@ export function createAnalysis({ dnsPorts }: CaptureSettings, onDns?: (transacti
     expire(nowMs) {
       dns.expire(nowMs)
       streams.expire(nowMs)
+      fragmentation.expire(nowMs)
     },
     own(subject, isHost, addresses) {
       if (isHost) host = subject
@@ -127,6 +155,7 @@ export function createAnalysis({ dnsPorts }: CaptureSettings, onDns?: (transacti
     },
     forget(subject) {
       dns.forget(subject)
+      fragmentation.forget(subject)
     },
     totals: () => ({
       packets,

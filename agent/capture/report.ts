@@ -1,4 +1,5 @@
 import type { PacketFault } from '../../parsers/packet-headers.ts'
+import { dnsPlaces } from './dns-transactions.ts'
 
 /** What a capture is to look at. */
 export interface CaptureSettings {
@@ -7,6 +8,16 @@ export interface CaptureSettings {
   /** UDP and TCP. */
   readonly dnsPorts: readonly number[]
 }
+
+/** What is counted of each subject, in so many places. */
+export const countPlaces = {
+  /** As dnsPlaces tells. */
+  dns: dnsPlaces.size,
+  /** ICMP "fragmentation needed" received. */
+  fragmentationNeeded: 1,
+} as const
+export type CountKind = keyof typeof countPlaces
+export const countKinds = Object.keys(countPlaces) as readonly CountKind[]
 
 /** Of the machine as a whole, as totals since the start. */
 export interface CaptureTotals {
@@ -49,8 +60,7 @@ export type CaptureReport =
   | { readonly type: 'ready' }
   /** It ends now, and trying again is of no use. */
   | { readonly type: 'absent'; readonly reason: string }
-  /** Places as in dnsPlaces. */
-  | { readonly type: 'counts'; readonly subject: number; readonly dns: readonly number[] }
+  | { readonly type: 'counts'; readonly of: CountKind; readonly subject: number; readonly values: readonly number[] }
   | { readonly type: 'totals'; readonly totals: CaptureTotals }
   | DnsReport
   | { readonly type: 'not_shown'; readonly of: 'dns'; readonly count: number }

@@ -2,7 +2,7 @@ import fs from 'node:fs'
 import { createRequire } from 'node:module'
 import { createAnalysis, describeDns } from '../capture/analysis.ts'
 import { isFailure } from '../capture/dns-transactions.ts'
-import type { CaptureOrder, CaptureReport, CaptureSettings } from '../capture/report.ts'
+import { type CaptureOrder, type CaptureReport, type CaptureSettings, type CountKind, countKinds } from '../capture/report.ts'
 import { limits } from '../limits.ts'
 import { loadLibc } from './libc.ts'
 import { createLineSplitter } from './lines.ts'
@@ -103,7 +103,7 @@ const splitter = createLineSplitter({
     else if (order.type === 'disown') analysis.disown(toLatin1(order.addresses))
     else {
       analysis.forget(order.subject)
-      told.delete(order.subject)
+      for (const kind of countKinds) told[kind].delete(order.subject)
     }
   },
   onLong: () => process.exit(1), // the agent writes none
@@ -126,15 +126,19 @@ function readOrders(): void {
 }
 
 /** What was last told of each subject. */
-const told = new Map<number, Float64Array>()
+const told = Object.fromEntries(countKinds.map((kind) => [kind, new Map<number, Float64Array>()])) as Record<
+  CountKind,
+  Map<number, Float64Array>
+>
 let totalsTold = ''
 function tellCounts(): void {
-  for (const [subject, values] of analysis.dns) {
-    const before = told.get(subject)
-    if (before !== undefined && values.every((value, place) => value === before[place])) continue
-    told.set(subject, values.slice())
-    report({ type: 'counts', subject, dns: [...values] })
-  }
+  for (const of of countKinds)
+    for (const [subject, values] of analysis.counts[of]) {
+      const before = told[of].get(subject)
+      if (before !== undefined && values.every((value, place) => value === before[place])) continue
+      told[of].set(subject, values.slice())
+      report({ type: 'counts', of, subject, values: [...values] })
+    }
   if (notShown > 0) report({ type: 'not_shown', of: 'dns', count: notShown })
   notShown = 0
   const { ps_drop: ringDrops, ps_ifdrop: interfaceDrops } = session.stats()

@@ -1,8 +1,16 @@
 import { existsSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { parseAddress } from '../../parsers/address.ts'
-import { dnsPlaces } from '../capture/dns-transactions.ts'
-import type { CaptureOrder, CaptureReport, CaptureSettings, CaptureTotals, DnsReport } from '../capture/report.ts'
+import {
+  type CaptureOrder,
+  type CaptureReport,
+  type CaptureSettings,
+  type CaptureTotals,
+  type CountKind,
+  countKinds,
+  countPlaces,
+  type DnsReport,
+} from '../capture/report.ts'
 import { limits } from '../limits.ts'
 import type { Log } from '../log.ts'
 import { type Child, type ChildUsage, superviseChild } from './child.ts'
@@ -17,8 +25,8 @@ export interface Capture {
   missing(): string | undefined
   /** From now on what comes from or goes to these addresses is the namespaces', and of no other address anybody's. Returns how many found no room. */
   setOwners(owners: ReadonlyMap<string, NetworkNamespace>): number
-  /** Of each namespace, with places as in dnsPlaces; totals since the agent's start. */
-  dns(): Iterable<readonly [NetworkNamespace, Float64Array]>
+  /** Of each namespace, in as many places as countPlaces tells; totals since the agent's start. */
+  counts(kind: CountKind): Iterable<readonly [NetworkNamespace, Float64Array]>
   totals(): CaptureTotals
   /** How often the process has begun. */
   starts(): number
@@ -28,11 +36,15 @@ export interface Capture {
   stop(): Promise<void>
 }
 
+type Values = Readonly<Record<CountKind, Float64Array>>
+const createValues = (): Values =>
+  Object.fromEntries(countKinds.map((kind) => [kind, new Float64Array(countPlaces[kind])])) as Values
+
 interface Counted {
   readonly netns: NetworkNamespace
   /** Of the starts before this one. */
-  readonly before: Float64Array
-  now: Float64Array
+  readonly before: Values
+  now: Values
   /** Since when it has no address. */
   goneAtMs: number | undefined
 }
@@ -85,8 +97,7 @@ export function createCapture({
     if (subject === undefined) {
       subject = ++lastSubject
       subjects.set(netns, subject)
-      const [before, now] = [new Float64Array(dnsPlaces.size), new Float64Array(dnsPlaces.size)]
-      counted.set(subject, { netns, before, now, goneAtMs: undefined })
+      counted.set(subject, { netns, before: createValues(), now: createValues(), goneAtMs: undefined })
     }
     return subject
   }
@@ -119,11 +130,9 @@ export function createCapture({
         void child?.stop() // it would fail again
         settle?.()
         break
-      case 'counts': {
-        const of = counted.get(report.subject)
-        if (of !== undefined) of.now = Float64Array.from(report.dns)
+      case 'counts':
+        counted.get(report.subject)?.now[report.of].set(report.values)
         break
-      }
       case 'totals':
         current = report.totals
         break
@@ -140,8 +149,8 @@ export function createCapture({
   /** What a process has told stays when it ends; the next begins at 0. */
   function settleAccounts(): void {
     for (const of of counted.values()) {
-      of.now.forEach((value, place) => (of.before[place] = of.before[place]! + value))
-      of.now = new Float64Array(dnsPlaces.size)
+      for (const kind of countKinds) of.before[kind].set(sum(of.before[kind], of.now[kind]))
+      of.now = createValues()
     }
     before = addTotals(before, current)
     current = createTotals()
@@ -204,9 +213,8 @@ export function createCapture({
       forget()
       return left
     },
-    *dns() {
-      for (const { netns, before, now } of counted.values())
-        yield [netns, now.map((value, place) => value + before[place]!)] as const
+    *counts(kind) {
+      for (const { netns, before, now } of counted.values()) yield [netns, sum(before[kind], now[kind])] as const
     },
     totals: () => addTotals(before, current),
     starts: () => child?.status().starts ?? 0,
@@ -243,6 +251,10 @@ function createTotals(): CaptureTotals {
     dnsUnmatched: 0,
     dnsNotFollowed: 0,
   }
+}
+
+function sum(some: Float64Array, others: Float64Array): Float64Array {
+  return some.map((value, place) => value + others[place]!)
 }
 
 function addTotals(

@@ -1286,6 +1286,15 @@ export const catalogue = {
     help: 'ICMP fragmentation needed messages sent: an IPv4 packet did not fit the next link and must not be fragmented.',
     origin: 'tracepoint icmp:icmp_send',
   },
+  netvitals_icmp_received_fragmentation_needed_total: {
+    type: 'counter',
+    scope: 'pod',
+    birth: 'first',
+    source: 'pcap-icmp',
+    labels: [],
+    help: 'ICMP "fragmentation needed" messages received, IPv4: a router dropped a packet that was too large for its next link. Each once, for whom it was meant.',
+    origin: 'packets of ICMP type 3 code 4, by libpcap',
+  },
   netvitals_icmp_received_packet_too_big_total: {
     type: 'counter',
     scope: 'pod',

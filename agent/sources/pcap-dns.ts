@@ -29,7 +29,7 @@ export function createPcapDns(host: Host): Source<Metric> {
         return
       }
       if (reason !== undefined) throw new Error(reason)
-      for (const [netns, values] of capture.dns()) emitCounts(sink, netns, values, netns === host.namespaces.host)
+      for (const [netns, values] of capture.counts('dns')) emitCounts(sink, netns, values, netns === host.namespaces.host)
       const { dnsMalformed, dnsUnmatched } = capture.totals()
       sink.emit('netvitals_dns_malformed_total', { of: 'node', labels: {}, value: dnsMalformed })
       sink.emit('netvitals_dns_unmatched_responses_total', { of: 'node', labels: {}, value: dnsUnmatched })

@@ -59,11 +59,12 @@ const readOrders = (): object[] =>
     : []
 const counts = (subject: number, places: Partial<Record<number, number>>): CaptureReport => ({
   type: 'counts',
+  of: 'dns',
   subject,
-  dns: Array.from({ length: dnsPlaces.size }, (_, place) => places[place] ?? 0),
+  values: Array.from({ length: dnsPlaces.size }, (_, place) => places[place] ?? 0),
 })
 const unansweredOf = (netns: NetworkNamespace): number | undefined =>
-  [...capture!.dns()].find(([of]) => of === netns)?.[1][dnsPlaces.unanswered]
+  [...capture!.counts('dns')].find(([of]) => of === netns)?.[1][dnsPlaces.unanswered]
 
 it('tells why nothing is captured, and does not try again', async () => {
   capture = createCapture({ settings, host, log, program: program([{ type: 'absent', reason: 'no pcap' }]).file })
