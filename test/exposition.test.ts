@@ -38,7 +38,7 @@ describe('golden files and catalogue', () => {
   const shown = new Set(golden.filter((line) => line !== '' && !line.startsWith('#')).map(familyOf))
   it('every metric shown is in the catalogue', () => expect([...shown].filter((name) => !(name in catalogue))).toEqual([]))
   it('every metric of /proc and netlink is shown by some tree', () => {
-    const expected = metricNames.filter((name) => !/^(trace|tool)-/.test(catalogue[name].source) && isSteady(name))
+    const expected = metricNames.filter((name) => !/^(trace|tool|pcap)-/.test(catalogue[name].source) && isSteady(name))
     expect(expected.filter((name) => !shown.has(name) && !ofTheWholeAgent.includes(name))).toEqual([])
   })
 })

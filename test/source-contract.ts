@@ -164,8 +164,16 @@ function sourceOf(name: string, host: Host): Source {
   return source
 }
 
+/** As it is built: a process of its own. */
+const captureProgram = path.resolve(import.meta.dirname, '../dist/agent/host/capture-process.js')
+
 async function makeHost(name: string, root: string): Promise<{ host: Host; source: Source }> {
-  const host = await createHost({ root, tracer: name.startsWith('trace-'), log: pino({ level: 'silent' }) })
+  const host = await createHost({
+    root,
+    tracer: name.startsWith('trace-'),
+    ...(name.startsWith('pcap-') && { capture: { device: 'any', dnsPorts: [53] }, captureProgram }),
+    log: pino({ level: 'silent' }),
+  })
   await host.start()
   const source = sourceOf(name, host)
   await source.start?.(new AbortController().signal, { event() {}, notShown() {} })

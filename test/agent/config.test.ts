@@ -45,6 +45,7 @@ describe('defaults', () => {
       'web.socket': '/run/netvitals/agent.sock',
       'web.new-series-zero-seconds': 'auto',
       'sources.off': [],
+      'capture.dns-ports': [53],
       apiServer: undefined,
       'identity.pods': 'auto',
       'identity.pods-file': '',
@@ -234,7 +235,10 @@ describe('the flags of observe', () => {
   })
 
   it.each<[string[], string]>([
-    [['-t', 'dropp'], '-t: expected drop, reset_sent, reset_received, retransmit, connect, or reset for both kinds, with commas'],
+    [
+      ['-t', 'dropp'],
+      '-t: expected drop, reset_sent, reset_received, retransmit, connect, dns, or reset for both kinds, with commas',
+    ],
     [['--type='], '--type: expected drop'],
     [['--type', 'drop,,connect'], '--type: expected drop'],
     [['--pod', 'a/b/c'], '--pod: expected POD, NAMESPACE/POD, NAMESPACE/, @netns/NAME, or host'],
@@ -375,7 +379,7 @@ describe('the file', () => {
 describe('variables', () => {
   it('that do not exist are errors, for they would silently do nothing', () => {
     expect(complaint([], { NETVITALS_WEB_LISTEN_ADRESS: ':1' })).toBe(
-      'NETVITALS_WEB_LISTEN_ADRESS is no variable of netvitals; there are NETVITALS_WEB_LISTEN_ADDRESS, NETVITALS_WEB_CONFIG_FILE, NETVITALS_WEB_SOCKET, NETVITALS_WEB_NEW_SERIES_ZERO_SECONDS, NETVITALS_SOURCES_OFF, NETVITALS_TOOLS_RETRANSMITS_COMMAND, NETVITALS_TOOLS_RETRANSMITS_FILE, NETVITALS_TOOLS_DROPS_COMMAND, NETVITALS_TOOLS_DROPS_FILE, NETVITALS_TOOLS_CONNECTS_COMMAND, NETVITALS_TOOLS_CONNECTS_FILE, NETVITALS_IDENTITY_PODS, NETVITALS_IDENTITY_PODS_FILE, NETVITALS_KUBERNETES_KUBELET, NETVITALS_KUBERNETES_KUBELET_VERIFY, NETVITALS_IDENTITY_PEERS, NETVITALS_KUBERNETES_NODE, NETVITALS_LOG_LEVEL, NETVITALS_CONFIG_FILE',
+      'NETVITALS_WEB_LISTEN_ADRESS is no variable of netvitals; there are NETVITALS_WEB_LISTEN_ADDRESS, NETVITALS_WEB_CONFIG_FILE, NETVITALS_WEB_SOCKET, NETVITALS_WEB_NEW_SERIES_ZERO_SECONDS, NETVITALS_SOURCES_OFF, NETVITALS_CAPTURE_DNS_PORTS, NETVITALS_TOOLS_RETRANSMITS_COMMAND, NETVITALS_TOOLS_RETRANSMITS_FILE, NETVITALS_TOOLS_DROPS_COMMAND, NETVITALS_TOOLS_DROPS_FILE, NETVITALS_TOOLS_CONNECTS_COMMAND, NETVITALS_TOOLS_CONNECTS_FILE, NETVITALS_IDENTITY_PODS, NETVITALS_IDENTITY_PODS_FILE, NETVITALS_KUBERNETES_KUBELET, NETVITALS_KUBERNETES_KUBELET_VERIFY, NETVITALS_IDENTITY_PEERS, NETVITALS_KUBERNETES_NODE, NETVITALS_LOG_LEVEL, NETVITALS_CONFIG_FILE',
     )
   })
 

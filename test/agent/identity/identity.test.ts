@@ -44,6 +44,7 @@ function build({ hasNames = true, peers }: { hasNames?: boolean; peers?: Pick<Pe
     },
     dropOwners: { set: setOwners },
     edgeAddresses: { setOwn: () => undefined, setServices: () => undefined, addNetworks: () => undefined },
+    capture: { setOwners: () => 0 },
   }
   type Options = Parameters<typeof createIdentity>[0]
   const identity = createIdentity({
