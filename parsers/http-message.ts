@@ -1,30 +1,5 @@
 import { hexDigit } from './text.ts'
 
-/**
- * HTTP/1.0 and 1.1 (RFC 9112) as somebody sees it who listens to one direction of a connection: heads are read, bodies
- * passed over by arithmetic. Nothing is kept but the head that is being read, and of that only the line that is not yet
- * all there.
- *
- * Where two recipients could see the end of a message at different places (RFC 9112, section 11.2), it is a fault and not
- * a guess. A single LF ends a line of a head as CRLF does (section 2.2), but no line of a chunked body.
- *
- * Where framing is lost, by a fault or because bytes are missing, the reader looks for the next head, at the starts of
- * segments alone: a body may hold anything, heads too, but a sender with nothing queued puts the next head at the start of a
- * segment. A body that has a head there all the same is taken for one.
- */
-export interface HttpReader {
-  /** Bytes in order, one segment (what the capture saw as one packet) a call: bytes[from] up to bytes[to - 1]. */
-  take(bytes: Uint8Array, from: number, to: number, timeMs: number): void
-  /** So many bytes are missing here. Within a body whose end is known by its length nothing is lost. */
-  skip(count: number, timeMs: number): void
-  /** FIN or RST: ends a body that lasts to the end of the connection. */
-  end(timeMs: number): void
-  /** This direction, or the other, is HTTP no more: whatever comes is passed over. */
-  ignore(): void
-  /** Between what was lost and the next head: what goes by may be messages that nobody sees. */
-  isLost(): boolean
-}
-
 export const httpMethods = ['GET', 'POST', 'HEAD', 'PUT', 'DELETE', 'OPTIONS', 'PATCH', 'CONNECT', 'TRACE', 'other'] as const
 export type HttpMethod = (typeof httpMethods)[number]
 
@@ -69,23 +44,24 @@ export interface HttpResponseHead extends HttpHead {
   readonly status: number
 }
 
-interface HttpHandlers {
+/** One for all connections; `of` is what the caller has given to the reader. */
+interface HttpHandlers<C> {
   /** All of a message has come; bytes of chunks without what frames them. */
-  onEnd?(bodyBytes: number, timeMs: number): void
-  onFault(fault: HttpFault, timeMs: number): void
+  onEnd?(of: C, bodyBytes: number, timeMs: number): void
+  onFault(of: C, fault: HttpFault, timeMs: number): void
   /** Framing is lost: by a fault, because bytes are missing, or because what seemed to be the next head was none. */
-  onLost(timeMs: number): void
+  onLost(of: C, timeMs: number): void
   /** Once at most: this is no HTTP/1, or no longer, and is not looked at again. */
-  onUnreadable(what: HttpUnreadable, timeMs: number): void
+  onUnreadable(of: C, what: HttpUnreadable, timeMs: number): void
 }
 
-export interface HttpRequestHandlers extends HttpHandlers {
-  onHead(head: HttpRequestHead): void
+export interface HttpRequestHandlers<C> extends HttpHandlers<C> {
+  onHead(of: C, head: HttpRequestHead): void
 }
 
-export interface HttpResponseHandlers extends HttpHandlers {
+export interface HttpResponseHandlers<C> extends HttpHandlers<C> {
   /** The method that it answers, because a body depends on that; undefined: not known, which loses the framing if there may be one. */
-  onHead(head: HttpResponseHead): HttpMethod | undefined
+  onHead(of: C, head: HttpResponseHead): HttpMethod | undefined
 }
 
 export interface HttpReaderOptions {
@@ -103,14 +79,6 @@ const textBytesMax = 256
 /** Beyond these a length would not be exact. */
 const lengthDigitsMax = 15
 const chunkDigitsMax = 12
-
-export function createHttpRequestReader(handlers: HttpRequestHandlers, options: HttpReaderOptions = {}): HttpReader {
-  return createReader({ ...newState(options), requests: handlers, responses: undefined, all: handlers })
-}
-
-export function createHttpResponseReader(handlers: HttpResponseHandlers, options: HttpReaderOptions = {}): HttpReader {
-  return createReader({ ...newState(options), requests: undefined, responses: handlers, all: handlers })
-}
 
 /** What the next byte is part of. */
 const inStartLine = 0
@@ -132,10 +100,25 @@ const chunkedLast = 1
 const otherLast = 2
 const noLength = -1
 
-interface Reader extends HttpRequestHead, HttpResponseHead {
-  readonly requests: HttpRequestHandlers | undefined
-  readonly responses: HttpResponseHandlers | undefined
-  readonly all: HttpHandlers
+/**
+ * HTTP/1.0 and 1.1 (RFC 9112) as somebody sees it who listens to one direction of a connection: heads are read, bodies
+ * passed over by arithmetic. Nothing is kept but the head that is being read, and of that only the line that is not yet
+ * all there.
+ *
+ * Where two recipients could see the end of a message at different places (RFC 9112, section 11.2), it is a fault and not
+ * a guess. A single LF ends a line of a head as CRLF does (section 2.2), but no line of a chunked body.
+ *
+ * Where framing is lost, by a fault or because bytes are missing, the reader looks for the next head, at the starts of
+ * segments alone: a body may hold anything, heads too, but a sender with nothing queued puts the next head at the start of a
+ * segment. A body that has a head there all the same is taken for one.
+ *
+ * One for each direction of a connection. Its fields are this file's own.
+ */
+export interface HttpReader extends HttpRequestHead, HttpResponseHead {
+  readonly requests: HttpRequestHandlers<unknown> | undefined
+  readonly responses: HttpResponseHandlers<unknown> | undefined
+  readonly all: HttpHandlers<unknown>
+  readonly of: unknown
   readonly keepsQuery: boolean
   phase: number
   /** A head has been read, or the beginning was not seen: what is wrong is a fault, and not another protocol. */
@@ -169,11 +152,30 @@ interface Reader extends HttpRequestHead, HttpResponseHead {
 
 const nothing = new Uint8Array(0)
 
-function newState({
-  isMidstream = false,
-  keepsQuery = false,
-}: HttpReaderOptions): Omit<Reader, 'requests' | 'responses' | 'all'> {
+export function createHttpRequestReader<C>(handlers: HttpRequestHandlers<C>, of: C, options: HttpReaderOptions = {}): HttpReader {
+  return createReader(handlers, undefined, handlers, of, options)
+}
+
+export function createHttpResponseReader<C>(
+  handlers: HttpResponseHandlers<C>,
+  of: C,
+  options: HttpReaderOptions = {},
+): HttpReader {
+  return createReader(undefined, handlers, handlers, of, options)
+}
+
+function createReader<C>(
+  requests: HttpRequestHandlers<C> | undefined,
+  responses: HttpResponseHandlers<C> | undefined,
+  all: HttpHandlers<C>,
+  of: C,
+  { isMidstream = false, keepsQuery = false }: HttpReaderOptions,
+): HttpReader {
   return {
+    requests,
+    responses,
+    all,
+    of,
     keepsQuery,
     phase: isMidstream ? lost : inStartLine,
     isHttp: false,
@@ -199,17 +201,8 @@ function newState({
   }
 }
 
-function createReader(reader: Reader): HttpReader {
-  return {
-    take: (bytes, from, to, timeMs) => take(reader, bytes, from, to, timeMs),
-    skip: (count, timeMs) => skip(reader, count, timeMs),
-    end: (timeMs) => end(reader, timeMs),
-    ignore: () => leave(reader, ignored),
-    isLost: () => reader.phase === lost,
-  }
-}
-
-function take(reader: Reader, bytes: Uint8Array, from: number, to: number, timeMs: number): void {
+/** Takes bytes in order, one segment (what the capture saw as one packet) a call: bytes[from] up to bytes[to - 1]. */
+export function takeHttp(reader: HttpReader, bytes: Uint8Array, from: number, to: number, timeMs: number): void {
   if (reader.phase === ignored || from >= to) return
   const wasFinding = isFinding(reader)
   if (reader.phase === lost) find(reader, bytes, from, to, timeMs)
@@ -220,7 +213,12 @@ function take(reader: Reader, bytes: Uint8Array, from: number, to: number, timeM
   }
 }
 
-function takeFrom(reader: Reader, bytes: Uint8Array, from: number, to: number, timeMs: number): void {
+/** Between what was lost and the next head: what goes by may be messages that nobody sees. */
+export function isHttpLost(reader: HttpReader): boolean {
+  return reader.phase === lost
+}
+
+function takeFrom(reader: HttpReader, bytes: Uint8Array, from: number, to: number, timeMs: number): void {
   for (let at = from; at < to; ) {
     switch (reader.phase) {
       case inStartLine:
@@ -250,7 +248,8 @@ function takeFrom(reader: Reader, bytes: Uint8Array, from: number, to: number, t
   }
 }
 
-function skip(reader: Reader, count: number, timeMs: number): void {
+/** So many bytes are missing here. Within a body whose end is known by its length nothing is lost. */
+export function skipHttp(reader: HttpReader, count: number, timeMs: number): void {
   if (count <= 0) return
   switch (reader.phase) {
     case lost:
@@ -272,16 +271,17 @@ function skip(reader: Reader, count: number, timeMs: number): void {
   }
 }
 
-function end(reader: Reader, timeMs: number): void {
+/** FIN or RST: ends a body that lasts to the end of the connection. */
+export function endHttp(reader: HttpReader, timeMs: number): void {
   const { phase } = reader
   const isBetween = phase === inStartLine && reader.partialBytes === 0
-  if (phase === inBodyToEnd) reader.all.onEnd?.(reader.bodyBytes, timeMs)
-  else if (phase < lost && !isBetween && !reader.isFound) reader.all.onFault('ended_early', timeMs)
+  if (phase === inBodyToEnd) reader.all.onEnd?.(reader.of, reader.bodyBytes, timeMs)
+  else if (phase < lost && !isBetween && !reader.isFound) reader.all.onFault(reader.of, 'ended_early', timeMs)
   leave(reader, ignored)
 }
 
 /** Whether the segment that begins at `from` begins as a head does; then the head is read. */
-function find(reader: Reader, bytes: Uint8Array, from: number, to: number, timeMs: number): boolean {
+function find(reader: HttpReader, bytes: Uint8Array, from: number, to: number, timeMs: number): boolean {
   if (!reader.isHttp && isTlsRecord(bytes, from, to)) {
     leaveUnread(reader, 'tls', timeMs)
     return false
@@ -293,7 +293,7 @@ function find(reader: Reader, bytes: Uint8Array, from: number, to: number, timeM
   return true
 }
 
-function awaitHead(reader: Reader): void {
+function awaitHead(reader: HttpReader): void {
   leave(reader, inStartLine)
   reader.isStarted = false
   reader.isWhole = true
@@ -304,40 +304,40 @@ function awaitHead(reader: Reader): void {
   reader.bodyBytes = 0
 }
 
-function leave(reader: Reader, phase: number): void {
+function leave(reader: HttpReader, phase: number): void {
   reader.phase = phase
   reader.partial = nothing
   reader.partialBytes = 0
 }
 
-function leaveUnread(reader: Reader, what: HttpUnreadable, timeMs: number): void {
+function leaveUnread(reader: HttpReader, what: HttpUnreadable, timeMs: number): void {
   leave(reader, ignored)
-  reader.all.onUnreadable(what, timeMs)
+  reader.all.onUnreadable(reader.of, what, timeMs)
 }
 
-function lose(reader: Reader, timeMs: number): void {
+function lose(reader: HttpReader, timeMs: number): void {
   leave(reader, lost)
-  reader.all.onLost(timeMs)
+  reader.all.onLost(reader.of, timeMs)
 }
 
 /** Reading what may be a head, or may be a body's. */
-function isFinding(reader: Reader): boolean {
+function isFinding(reader: HttpReader): boolean {
   return reader.isFound && (reader.phase === inStartLine || reader.phase === inFields)
 }
 
 /** Framing ends here. What looked like a head at the start of a segment and is none was a body's: that is no fault. */
-function refuse(reader: Reader, fault: HttpFault, timeMs: number): void {
+function refuse(reader: HttpReader, fault: HttpFault, timeMs: number): void {
   if (isFinding(reader) || (reader.isSwitching && reader.phase === inStartLine)) lose(reader, timeMs)
   else if (!reader.isHttp && !reader.isStarted) leaveUnread(reader, 'other', timeMs)
   else {
-    reader.all.onFault(fault, timeMs)
+    reader.all.onFault(reader.of, fault, timeMs)
     if (reader.phase === inFields) breakHead(reader, timeMs)
     else lose(reader, timeMs)
   }
 }
 
 /** Tells the head of which the first line is right. */
-function breakHead(reader: Reader, timeMs: number): void {
+function breakHead(reader: HttpReader, timeMs: number): void {
   tellHead(reader, false)
   if (reader.phase === ignored) return
   if (reader.status === 101) leaveUnread(reader, reader.upgrade ?? 'upgraded', timeMs)
@@ -399,7 +399,7 @@ function scanLine(bytes: Uint8Array, from: number, to: number): number {
 }
 
 /** Takes what is there of a line; returns where it stopped. */
-function takeLine(reader: Reader, bytes: Uint8Array, from: number, to: number, timeMs: number): number {
+function takeLine(reader: HttpReader, bytes: Uint8Array, from: number, to: number, timeMs: number): number {
   let begin = from
   if (reader.phase === inStartLine && reader.partialBytes === 0) {
     // Empty lines before a message are ignored (RFC 9112, section 2.2).
@@ -417,7 +417,7 @@ function takeLine(reader: Reader, bytes: Uint8Array, from: number, to: number, t
   return keepPartial(reader, bytes, begin, feedAt === -1 ? to : feedAt + 1, timeMs)
 }
 
-function takeRestOfLine(reader: Reader, bytes: Uint8Array, from: number, to: number, timeMs: number): number {
+function takeRestOfLine(reader: HttpReader, bytes: Uint8Array, from: number, to: number, timeMs: number): number {
   const feedAt = indexOf(bytes, lineFeed, from, to)
   const stop = Math.min(feedAt + 1, to)
   keepPartial(reader, bytes, from, stop, timeMs)
@@ -432,7 +432,7 @@ function takeRestOfLine(reader: Reader, bytes: Uint8Array, from: number, to: num
 }
 
 /** Keeps what is there of a line, if that is not too long and may become a first line. Returns `to`. */
-function keepPartial(reader: Reader, bytes: Uint8Array, from: number, to: number, timeMs: number): number {
+function keepPartial(reader: HttpReader, bytes: Uint8Array, from: number, to: number, timeMs: number): number {
   const length = reader.partialBytes + to - from
   if (reader.headBytes + length > headBytesMax) {
     refuse(reader, reader.phase === inTrailers ? 'chunk' : 'head_too_long', timeMs)
@@ -450,7 +450,7 @@ function keepPartial(reader: Reader, bytes: Uint8Array, from: number, to: number
 }
 
 /** What can be no first line is refused without waiting for its end, which other protocols may not have. */
-function checkBeginning(reader: Reader, bytes: Uint8Array, from: number, to: number, timeMs: number): boolean {
+function checkBeginning(reader: HttpReader, bytes: Uint8Array, from: number, to: number, timeMs: number): boolean {
   if (reader.requests === undefined ? beginsStatusLine(bytes, from, to) : beginsMethod(bytes, from, to)) return true
   // 0x15: an alert; 0x16: a handshake. The second byte tells, and may not have come.
   const isTlsType = bytes[from] === 0x15 || bytes[from] === 0x16
@@ -462,7 +462,7 @@ function checkBeginning(reader: Reader, bytes: Uint8Array, from: number, to: num
   return false
 }
 
-function endLine(reader: Reader, bytes: Uint8Array, from: number, timeMs: number): void {
+function endLine(reader: HttpReader, bytes: Uint8Array, from: number, timeMs: number): void {
   if (reader.phase === inStartLine) {
     if (checkBeginning(reader, bytes, from, line.to, timeMs)) endStartLine(reader, bytes, from, timeMs)
   } else if (line.to === from) {
@@ -525,7 +525,7 @@ function isTlsRecord(bytes: Uint8Array, from: number, to: number): boolean {
   return type >= 0x14 && type <= 0x17 && major === 3 && minor <= 4 && lengthHigh <= 0x48
 }
 
-function endStartLine(reader: Reader, bytes: Uint8Array, from: number, timeMs: number): void {
+function endStartLine(reader: HttpReader, bytes: Uint8Array, from: number, timeMs: number): void {
   const { to, isClean } = line
   if (reader.requests !== undefined && !reader.isHttp && isText(bytes, from, to, 'PRI * HTTP/2.0')) {
     leaveUnread(reader, 'h2', timeMs)
@@ -538,7 +538,7 @@ function endStartLine(reader: Reader, bytes: Uint8Array, from: number, timeMs: n
 }
 
 /** `GET /path?query HTTP/1.1` */
-function readRequestLine(reader: Reader, bytes: Uint8Array, from: number, to: number): boolean {
+function readRequestLine(reader: HttpReader, bytes: Uint8Array, from: number, to: number): boolean {
   const methodTo = indexOf(bytes, space, from, to)
   const targetTo = to - versionBytes - 1
   if (targetTo <= methodTo + 1 || bytes[targetTo] !== space) return false
@@ -551,7 +551,7 @@ function readRequestLine(reader: Reader, bytes: Uint8Array, from: number, to: nu
 }
 
 /** `HTTP/1.1 200 OK`; the blank after the status is sometimes missing. */
-function readStatusLine(reader: Reader, bytes: Uint8Array, from: number, to: number): boolean {
+function readStatusLine(reader: HttpReader, bytes: Uint8Array, from: number, to: number): boolean {
   const statusAt = from + versionBytes + 1
   if (to < statusAt + 3 || bytes[statusAt - 1] !== space || !readVersion(reader, bytes, from)) return false
   if (to > statusAt + 3 && bytes[statusAt + 3] !== space) return false
@@ -567,7 +567,7 @@ function readStatusLine(reader: Reader, bytes: Uint8Array, from: number, to: num
 
 const versionBytes = 'HTTP/1.1'.length
 
-function readVersion(reader: Reader, bytes: Uint8Array, from: number): boolean {
+function readVersion(reader: HttpReader, bytes: Uint8Array, from: number): boolean {
   const minor = bytes[from + versionBytes - 1]! - zero
   if (minor !== 0 && minor !== 1) return false
   reader.minorVersion = minor
@@ -575,7 +575,7 @@ function readVersion(reader: Reader, bytes: Uint8Array, from: number): boolean {
 }
 
 /** RFC 9112, section 3.2: /path, http://host/path, host:port of CONNECT, or *. */
-function readTarget(reader: Reader, bytes: Uint8Array, from: number, to: number): boolean {
+function readTarget(reader: HttpReader, bytes: Uint8Array, from: number, to: number): boolean {
   reader.path = ''
   reader.host = ''
   if (reader.method === 'CONNECT') {
@@ -605,7 +605,7 @@ function isAuthorityEnd(byte: number): boolean {
 // Fields
 
 /** One that frames the message or is told; all others are passed over. */
-function readField(reader: Reader, bytes: Uint8Array, from: number): HttpFault | undefined {
+function readField(reader: HttpReader, bytes: Uint8Array, from: number): HttpFault | undefined {
   const { colonAt } = line
   switch (colonAt - from) {
     case 'host'.length:
@@ -629,7 +629,7 @@ function readField(reader: Reader, bytes: Uint8Array, from: number): HttpFault |
   }
 }
 
-function readLength(reader: Reader, bytes: Uint8Array): HttpFault | undefined {
+function readLength(reader: HttpReader, bytes: Uint8Array): HttpFault | undefined {
   const [from, to] = trim(bytes, line.colonAt + 1, line.to)
   if (reader.contentLength !== noLength || from === to || to - from > lengthDigitsMax) return 'content_length'
   let length = 0
@@ -643,7 +643,7 @@ function readLength(reader: Reader, bytes: Uint8Array): HttpFault | undefined {
 }
 
 /** `gzip, chunked`; fields of the same name are one list. Nothing may follow `chunked`, and not all take a tab for a blank here. */
-function readCodings(reader: Reader, bytes: Uint8Array): HttpFault | undefined {
+function readCodings(reader: HttpReader, bytes: Uint8Array): HttpFault | undefined {
   if (indexOf(bytes, tab, line.colonAt + 1, line.to) < line.to) return 'transfer_encoding'
   for (let from = line.colonAt + 1; from <= line.to; ) {
     const to = indexOf(bytes, comma, from, line.to)
@@ -688,22 +688,31 @@ function isName(bytes: Uint8Array, from: number, to: number, name: string): bool
   return true
 }
 
-/** What is not printable ASCII becomes %XX. */
-const printables = Array.from({ length: 256 }, (_, code) =>
-  code > space && code < 0x7f ? String.fromCharCode(code) : `%${code.toString(16).toUpperCase().padStart(2, '0')}`,
-)
+const decoder = new TextDecoder()
 
+/** What is not printable ASCII becomes %XX. */
 function readPrintable(bytes: Uint8Array, from: number, to: number): string {
   const stop = Math.min(to, from + textBytesMax)
+  for (let i = from; i < stop; i++) if (!isPrintable(bytes[i]!)) return escapeBytes(bytes, from, stop)
+  return from === stop ? '' : decoder.decode(bytes.subarray(from, stop))
+}
+
+function escapeBytes(bytes: Uint8Array, from: number, to: number): string {
   let text = ''
-  for (let i = from; i < stop; i++) text += printables[bytes[i]!]!
+  for (const byte of bytes.subarray(from, to)) {
+    text += isPrintable(byte) ? String.fromCharCode(byte) : `%${byte.toString(16).toUpperCase().padStart(2, '0')}`
+  }
   return text
+}
+
+function isPrintable(byte: number): boolean {
+  return byte > space && byte < 0x7f
 }
 
 // Bodies
 
 /** RFC 9112, section 6.3. */
-function endHead(reader: Reader, timeMs: number): void {
+function endHead(reader: HttpReader, timeMs: number): void {
   if (!isFramed(reader)) {
     refuse(reader, 'transfer_encoding', timeMs)
     return
@@ -718,21 +727,21 @@ function endHead(reader: Reader, timeMs: number): void {
 }
 
 /** Not by a length and by chunks, nor by chunks in HTTP/1.0, nor a request by a coding that has no end. */
-function isFramed({ coding, contentLength, minorVersion, requests }: Reader): boolean {
+function isFramed({ coding, contentLength, minorVersion, requests }: HttpReader): boolean {
   if (coding === noCoding) return true
   return contentLength === noLength && minorVersion === 1 && (coding === chunkedLast || requests === undefined)
 }
 
-function tellHead(reader: Reader, isWhole: boolean): HttpMethod | undefined {
+function tellHead(reader: HttpReader, isWhole: boolean): HttpMethod | undefined {
   reader.isWhole = isWhole
   reader.isHttp = true
-  reader.requests?.onHead(reader)
-  const answered = reader.responses?.onHead(reader)
+  reader.requests?.onHead(reader.of, reader)
+  const answered = reader.responses?.onHead(reader.of, reader)
   reader.isFound = false
   return answered
 }
 
-function endResponseHead(reader: Reader, answered: HttpMethod | undefined, timeMs: number): void {
+function endResponseHead(reader: HttpReader, answered: HttpMethod | undefined, timeMs: number): void {
   const { status, contentLength } = reader
   const isTunnel = answered === 'CONNECT' && status >= 200 && status < 300
   if (status === 101 || isTunnel) leaveUnread(reader, (status === 101 && reader.upgrade) || 'upgraded', timeMs)
@@ -742,7 +751,7 @@ function endResponseHead(reader: Reader, answered: HttpMethod | undefined, timeM
 }
 
 /** `otherwise`: what follows a head that tells nothing of a body. */
-function beginBody(reader: Reader, otherwise: number, timeMs: number): void {
+function beginBody(reader: HttpReader, otherwise: number, timeMs: number): void {
   if (reader.coding === chunkedLast) awaitChunk(reader)
   else if (reader.coding === noCoding && reader.contentLength > 0) {
     reader.phase = inBody
@@ -751,13 +760,13 @@ function beginBody(reader: Reader, otherwise: number, timeMs: number): void {
   else reader.phase = otherwise
 }
 
-function endMessage(reader: Reader, timeMs: number): void {
+function endMessage(reader: HttpReader, timeMs: number): void {
   const { bodyBytes } = reader
   awaitHead(reader)
-  reader.all.onEnd?.(bodyBytes, timeMs)
+  reader.all.onEnd?.(reader.of, bodyBytes, timeMs)
 }
 
-function passBody(reader: Reader, count: number, timeMs: number): void {
+function passBody(reader: HttpReader, count: number, timeMs: number): void {
   reader.remaining -= count
   reader.bodyBytes += count
   if (reader.remaining > 0) return
@@ -768,7 +777,7 @@ function passBody(reader: Reader, count: number, timeMs: number): void {
   }
 }
 
-function awaitChunk(reader: Reader): void {
+function awaitChunk(reader: HttpReader): void {
   reader.phase = inChunkSize
   reader.remaining = 0
   reader.chunkDigits = 0
@@ -776,7 +785,7 @@ function awaitChunk(reader: Reader): void {
 }
 
 /** RFC 9112, section 7.1: `5;extension` CRLF, five bytes, CRLF. No blanks and no single LF: not all read those in one way. */
-function takeChunkByte(reader: Reader, byte: number, timeMs: number): void {
+function takeChunkByte(reader: HttpReader, byte: number, timeMs: number): void {
   switch (reader.phase) {
     case inChunkSize: {
       const digit = hexDigit(byte)

@@ -1,43 +1,52 @@
 import http from 'node:http'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import {
-  createHttpCounts,
-  createHttpExchanges,
-  type HttpCounts,
-  type HttpExchange,
-  type HttpExchanges,
-} from '../../parsers/http-exchange.ts'
+import { createHttpExchanges, type HttpCounts, type HttpExchange, type HttpSide } from '../../parsers/http-exchange.ts'
 import type { HttpReaderOptions } from '../../parsers/http-message.ts'
 import { ask, record, type Segment, send, split, splitEverywhere, toBytes } from './http-streams.ts'
 
 interface Seen {
-  readonly exchanges: HttpExchanges
   readonly counts: HttpCounts
   /** Each as one line: `GET /a 200`, `GET /a unanswered`. */
   readonly lines: string[]
   readonly all: HttpExchange[]
+  take(side: HttpSide, bytes: Uint8Array, timeMs?: number): void
   client(text: string, timeMs?: number): void
   server(text: string, timeMs?: number): void
+  skip(side: HttpSide, count: number): void
+  expire(beforeMs: number): void
+  end(): void
 }
 
+/** One connection. */
 function see(options: HttpReaderOptions = {}): Seen {
-  const counts = createHttpCounts()
   const lines: string[] = []
   const all: HttpExchange[] = []
-  const handlers = {
-    onExchange: (exchange: HttpExchange) => {
+  const exchanges = createHttpExchanges<string>({
+    onExchange: (of, exchange) => {
+      expect(of).toBe('the connection')
       all.push(exchange)
       lines.push(`${exchange.method} ${exchange.path} ${exchange.status}`)
     },
-    onUnanswered: ({ method, path }: { method: string; path: string }) => lines.push(`${method} ${path} unanswered`),
+    onUnanswered: (of, { method, path }) => {
+      expect(of).toBe('the connection')
+      lines.push(`${method} ${path} unanswered`)
+    },
+  })
+  const connection = exchanges.open('the connection', options)
+  const take = (side: HttpSide, bytes: Uint8Array, timeMs = 0): void =>
+    exchanges.take(connection, side, bytes, 0, bytes.length, timeMs)
+  return {
+    counts: exchanges.counts,
+    lines,
+    all,
+    take,
+    client: (text, timeMs) => take('client', toBytes(text), timeMs),
+    server: (text, timeMs) => take('server', toBytes(text), timeMs),
+    skip: (side, count) => exchanges.skip(connection, side, count, 0),
+    expire: (beforeMs) => exchanges.expire(connection, beforeMs),
+    end: () => exchanges.end(connection, 0),
   }
-  const exchanges = createHttpExchanges(counts, handlers, options)
-  const take =
-    (side: 'client' | 'server') =>
-    (text: string, timeMs = 0): void =>
-      exchanges.take(side, toBytes(text), 0, text.length, timeMs)
-  return { exchanges, counts, lines, all, client: take('client'), server: take('server') }
 }
 
 const request = (path: string, method = 'GET'): string => `${method} ${path} HTTP/1.1\r\nHost: h\r\n\r\n`
@@ -53,8 +62,8 @@ describe('an exchange', () => {
   it('lasts from the first byte of the request to the first byte of the answer', () => {
     const seen = see()
     const [begin, rest] = split(toBytes(request('/a?secret')), 3)
-    seen.exchanges.take('client', begin!, 0, 3, 1000)
-    seen.exchanges.take('client', rest!, 0, rest!.length, 1010)
+    seen.take('client', begin!, 1000)
+    seen.take('client', rest!, 1010)
     seen.server('HTTP/1.1 100 Continue\r\n\r\n', 1020)
     seen.server('HTTP/1.1 200 O', 1250.5)
     seen.server('K\r\nContent-Length: 2\r\n\r\n', 1300)
@@ -76,8 +85,8 @@ describe('an exchange', () => {
     const seen = see()
     seen.client(request('/1') + request('/2'))
     seen.server(response(200))
-    seen.exchanges.end(5)
-    seen.exchanges.end(6)
+    seen.end()
+    seen.end()
     seen.server(response(200))
     expect(seen.lines).toEqual(['GET /1 200', 'GET /2 unanswered'])
     expectBalanced(seen)
@@ -86,8 +95,8 @@ describe('an exchange', () => {
     const seen = see()
     seen.client(request('/1'), 100)
     seen.client(request('/2'), 200)
-    seen.exchanges.expire(200)
-    seen.exchanges.expire(200)
+    seen.expire(200)
+    seen.expire(200)
     seen.server(response(200) + response(202))
     expect(seen.lines).toEqual(['GET /1 unanswered', 'GET /2 202'])
     expect(seen.counts.lateResponses).toBe(1)
@@ -107,7 +116,7 @@ describe('an exchange', () => {
     const seen = see()
     seen.client('POST /a HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n')
     seen.server(response(400))
-    seen.exchanges.end(1)
+    seen.end()
     expect(seen.lines).toEqual(['POST /a 400'])
     expect(seen.counts).toMatchObject({ losses: 1, faults: { transfer_encoding: 1 } })
   })
@@ -118,7 +127,7 @@ describe('an exchange', () => {
     seen.client(request('/2'))
     seen.server(response(200))
     expect(seen.lines).toEqual([])
-    seen.exchanges.end(1)
+    seen.end()
     expectBalanced(seen)
   })
 })
@@ -129,8 +138,8 @@ describe('what is no HTTP/1', () => {
     seen.client('\x16\x03\x01\0\x05hello')
     seen.server('\x16\x03\x03\0\x05hello')
     seen.client(request('/'))
-    seen.exchanges.end(1)
-    expect(seen.counts).toEqual({ ...createHttpCounts(), unreadable: { tls: 1, h2: 0, upgraded: 0, other: 0 } })
+    seen.end()
+    expect(seen.counts).toEqual({ ...see().counts, unreadable: { tls: 1, h2: 0, upgraded: 0, other: 0 } })
   })
   it.each([
     ['websocket', 'upgraded'],
@@ -168,9 +177,9 @@ describe('missing bytes', () => {
   it('in bodies of known length lose nothing', () => {
     const seen = see()
     seen.client('PUT /1 HTTP/1.1\r\nContent-Length: 900\r\n\r\n')
-    seen.exchanges.skip('client', 900, 0)
+    seen.skip('client', 900)
     seen.server(`HTTP/1.1 200 x\r\nContent-Length: 900\r\n\r\n`)
-    seen.exchanges.skip('server', 900, 0)
+    seen.skip('server', 900)
     seen.client(request('/2'))
     seen.server(response(404))
     expect(seen.lines).toEqual(['PUT /1 200', 'GET /2 404'])
@@ -182,8 +191,8 @@ describe('missing bytes', () => {
       for (let from = 0; from < text.length; from += 1448) {
         const sent = text.slice(from, from + 1448)
         const captured = sent.slice(0, 446)
-        seen.exchanges.take(side, toBytes(captured), 0, captured.length, 0)
-        if (captured.length < sent.length) seen.exchanges.skip(side, sent.length - captured.length, 0)
+        seen.take(side, toBytes(captured))
+        if (captured.length < sent.length) seen.skip(side, sent.length - captured.length)
       }
     }
     const chunks = `${`400\r\n${'x'.repeat(1024)}\r\n`.repeat(10)}0\r\n\r\n`
@@ -199,7 +208,7 @@ describe('missing bytes', () => {
     const seen = see()
     seen.client(request('/1') + request('/2') + request('/3'))
     seen.server(response(201))
-    seen.exchanges.skip('server', 100, 0)
+    seen.skip('server', 100)
     seen.server(response(203))
     seen.client(request('/4'))
     seen.server(response(204))
@@ -209,7 +218,7 @@ describe('missing bytes', () => {
   it('of its requests leave those that came before', () => {
     const seen = see()
     seen.client(request('/1') + request('/2'))
-    seen.exchanges.skip('client', 100, 0)
+    seen.skip('client', 100)
     seen.client(request('/4'))
     seen.server(response(201) + response(202))
     seen.server(response(203))
@@ -220,8 +229,8 @@ describe('missing bytes', () => {
   it('with the answer leave the request unpaired, not unanswered', () => {
     const seen = see()
     seen.client(request('/1'))
-    seen.exchanges.skip('server', 100, 0)
-    seen.exchanges.end(1)
+    seen.skip('server', 100)
+    seen.end()
     expect(seen.lines).toEqual([])
     expect(seen.counts.unpairedRequests).toBe(1)
   })
@@ -243,9 +252,9 @@ describe('what Node says to Node', () => {
     cut: (bytes: Uint8Array) => Uint8Array[] = (bytes) => [bytes],
   ): Seen => {
     segments.forEach(({ side, bytes }, timeMs) => {
-      for (const part of cut(bytes)) seen.exchanges.take(side, part, 0, part.length, timeMs)
+      for (const part of cut(bytes)) seen.take(side, part, timeMs)
     })
-    seen.exchanges.end(segments.length)
+    seen.end()
     return seen
   }
   const serve: http.RequestListener = (incoming, outgoing) => {
@@ -353,8 +362,8 @@ describe('whatever is missing', () => {
             const captured = sent.slice(0, Math.round(kept * sent.length))
             // A segment of a body that begins with a head would be taken for one.
             const bytes = toBytes(from > head.length && /^(HTTP|[A-Z]+ \/)/.test(captured) ? '' : captured)
-            seen.exchanges.take(side, bytes, 0, bytes.length, 0)
-            seen.exchanges.skip(side, sent.length - bytes.length, 0)
+            seen.take(side, bytes)
+            seen.skip(side, sent.length - bytes.length)
             from += sent.length
           }
         }
@@ -362,7 +371,7 @@ describe('whatever is missing', () => {
           take('client', requestOf(one, id))
           take('server', responseOf(one, id))
         })
-        seen.exchanges.end(1)
+        seen.end()
         for (const { path, status, method } of seen.all) {
           expect(`/${status - 200}`).toBe(path)
           expect(method).toBe(turns[status - 200]?.method)
@@ -395,8 +404,8 @@ describe('whatever is missing', () => {
           const take = (side: 'client' | 'server', message: readonly string[]): void => {
             const text = message.join('')
             const number = side === missing.side ? messages++ : -1
-            if (number >= missing.at && number < missing.at + missing.count) seen.exchanges.skip(side, text.length, 0)
-            else seen.exchanges.take(side, toBytes(text), 0, text.length, 0)
+            if (number >= missing.at && number < missing.at + missing.count) seen.skip(side, text.length)
+            else seen.take(side, toBytes(text))
           }
           seen.client([...requestOf(turns[0]!, 0), ...requestOf(turns[1]!, 1)].join(''))
           seen.server([...responseOf(turns[0]!, 0), ...responseOf(turns[1]!, 1)].join(''))
@@ -405,7 +414,7 @@ describe('whatever is missing', () => {
             batch.forEach((one, i) => take('client', requestOf(one, from + i)))
             batch.forEach((one, i) => take('server', responseOf(one, from + i)))
           }
-          seen.exchanges.end(1)
+          seen.end()
           for (const { path, status } of seen.all) expect(`/${status - 200}`).toBe(path)
           expectBalanced(seen)
         },

@@ -1,7 +1,7 @@
 import http from 'node:http'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { type HttpMethod, httpMethods } from '../../parsers/http-message.ts'
+import { endHttp, type HttpMethod, httpMethods, skipHttp, takeHttp } from '../../parsers/http-message.ts'
 import {
   ask,
   feed,
@@ -187,8 +187,8 @@ describe('a response', () => {
       const told = readResponses()
       const lines = feed(told, [toBytes(`HTTP/1.1 200 OK\r\n${field}\r\nHTTP/1.1 404 in the body`)])
       if (field.includes('chunked')) return expect(lines).toContain('fault transfer_encoding')
-      told.reader.skip(1000, 2)
-      told.reader.end(3)
+      skipHttp(told.reader, 1000, 2)
+      endHttp(told.reader, 3)
       return expect(lines).toEqual(['200 1.1', 'end 1024'])
     },
   )
@@ -224,7 +224,7 @@ describe('what is no HTTP/1', () => {
     const told = readRequests()
     expect(feed(told, splitEverywhere(toBytes(text)))).toEqual([`unreadable ${what}`])
     expect(feed(told, [toBytes('GET / HTTP/1.1\r\n\r\n')])).toEqual([`unreadable ${what}`])
-    told.reader.end(1)
+    endHttp(told.reader, 1)
     expect(requestsOf(text)).toEqual([`unreadable ${what}`])
   })
   it('of a server too', () => {
@@ -259,10 +259,10 @@ describe('missing bytes', () => {
   it('within a body of known length lose nothing', () => {
     const told = readRequests()
     feed(told, [toBytes('PUT /a HTTP/1.1\r\nContent-Length: 1000\r\n\r\nxx')])
-    told.reader.skip(990, 1)
+    skipHttp(told.reader, 990, 1)
     feed(told, [toBytes('12345678GET /b HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3e8\r\n')])
-    told.reader.skip(1000, 2)
-    told.reader.skip(0, 2)
+    skipHttp(told.reader, 1000, 2)
+    skipHttp(told.reader, 0, 2)
     expect(feed(told, [toBytes('\r\n0\r\n\r\n'), get('/c')])).toEqual([
       'PUT /a  1.1',
       'end 1000',
@@ -275,13 +275,13 @@ describe('missing bytes', () => {
   it('that begin in one and end behind it lose the framing', () => {
     const told = readRequests()
     feed(told, [toBytes('PUT /a HTTP/1.1\r\nContent-Length: 1000\r\n\r\nxx')])
-    told.reader.skip(999, 1)
+    skipHttp(told.reader, 999, 1)
     expect(feed(told, [get('/b')])).toEqual(['PUT /a  1.1', 'lost', 'found GET /b  1.1', 'end 0'])
   })
   it('cut a head: its first line is told, and the next head found', () => {
     const told = readRequests()
     feed(told, [toBytes('GET /a HTTP/1.1\r\nHost: a\r\nCookie: xxxxx')])
-    told.reader.skip(1000, 1)
+    skipHttp(told.reader, 1000, 1)
     expect(feed(told, [toBytes('yyyy\r\n\r\n'), get('/b')])).toEqual([
       'GET /a a 1.1 broken',
       'lost',
@@ -290,11 +290,11 @@ describe('missing bytes', () => {
     ])
     const server = readResponses()
     feed(server, [toBytes('HTTP/1.1 200 OK\r\nSet-Cookie: x')])
-    server.reader.skip(1000, 1)
+    skipHttp(server.reader, 1000, 1)
     expect(server.lines).toEqual(['200 1.1 broken', 'lost'])
     const switching = readResponses()
     feed(switching, [toBytes('HTTP/1.1 101 Switching\r\nA: x')])
-    switching.reader.skip(1000, 1)
+    skipHttp(switching.reader, 1000, 1)
     expect(switching.lines).toEqual(['101 1.1 broken', 'unreadable upgraded'])
   })
   it('are followed by a head at the start of a segment alone', () => {
@@ -322,7 +322,7 @@ describe('missing bytes', () => {
     const ends = (text: string): readonly string[] => {
       const told = readRequests()
       feed(told, [toBytes(text)])
-      told.reader.end(1)
+      endHttp(told.reader, 1)
       return told.lines
     }
     expect(ends('')).toEqual([])
@@ -338,10 +338,10 @@ it('passes over a gigabyte by arithmetic, with chunks as with a length', () => {
   const length = 1 << 30
   const told = readResponses()
   feed(told, [toBytes(`HTTP/1.1 200 OK\r\nContent-Length: ${length}\r\n\r\n`)])
-  for (let passed = 0; passed < length; passed += chunk.length) told.reader.take(chunk, 0, chunk.length, 1)
+  for (let passed = 0; passed < length; passed += chunk.length) takeHttp(told.reader, chunk, 0, chunk.length, 1)
   feed(told, [toBytes(`HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n`)])
   const framed = toBytes(`10000\r\n${'X'.repeat(1 << 16)}\r\n`)
-  for (let passed = 0; passed < length; passed += chunk.length) told.reader.take(framed, 0, framed.length, 1)
+  for (let passed = 0; passed < length; passed += chunk.length) takeHttp(told.reader, framed, 0, framed.length, 1)
   expect(feed(told, [toBytes('0\r\n\r\n')])).toEqual(['200 1.1', `end ${length}`, '200 1.1', `end ${length}`])
 })
 
@@ -444,7 +444,7 @@ describe('beside the parser of Node', () => {
   const mine = (stream: string): { heads: number; faults: number; hasOtherMethod: boolean } => {
     const told = readRequests()
     const lines = feed(told, [toBytes(stream)])
-    told.reader.end(1)
+    endHttp(told.reader, 1)
     return {
       heads: lines.filter((line) => /^(found )?[A-Z]+ .*1\.[01]$/.test(line)).length,
       hasOtherMethod: lines.some((line) => line.startsWith('other')),
@@ -591,7 +591,7 @@ describe('whatever comes', () => {
             const from = (sizes.next().value ?? 0) % (text.length + 1)
             const to = hasGaps ? Math.min(text.length, from + (sizes.next().value ?? 0)) : from
             take(text.slice(0, from))
-            told.reader.skip(to - from, 1)
+            skipHttp(told.reader, to - from, 1)
             take(text.slice(to))
           }
           for (const { head, body: text, isChunked } of messages) {
@@ -631,16 +631,16 @@ describe('whatever comes', () => {
           const run = (create: () => Told, around: number): readonly string[] => {
             const told = create()
             for (const one of steps) {
-              if (typeof one === 'number') told.reader.skip(one, 0)
+              if (typeof one === 'number') skipHttp(told.reader, one, 0)
               else {
                 const bytes = new Uint8Array(one.length + 40).fill(around)
                 bytes.set(toBytes(one), 20)
-                told.reader.take(bytes, 20, 20 + one.length, 0)
+                takeHttp(told.reader, bytes, 20, 20 + one.length, 0)
               }
             }
-            told.reader.end(0)
+            endHttp(told.reader, 0)
             const { length } = told.lines
-            told.reader.take(toBytes('GET / HTTP/1.1\r\n\r\n'), 0, 18, 0)
+            takeHttp(told.reader, toBytes('GET / HTTP/1.1\r\n\r\n'), 0, 18, 0)
             expect(told.lines).toHaveLength(length)
             expect(told.lines.filter((line) => line.startsWith('unreadable')).length).toBeLessThan(2)
             return told.lines

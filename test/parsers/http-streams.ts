@@ -5,6 +5,7 @@ import {
   createHttpResponseReader,
   type HttpMethod,
   type HttpReader,
+  takeHttp,
 } from '../../parsers/http-message.ts'
 
 export const toBytes = (text: string): Uint8Array => Uint8Array.from(text, (character) => character.charCodeAt(0))
@@ -19,10 +20,11 @@ export function readRequests(options = {}): Told {
   const lines: string[] = []
   const reader = createHttpRequestReader(
     {
-      onHead: ({ method, path, host, minorVersion, isWhole, isFound }) =>
+      onHead: (_, { method, path, host, minorVersion, isWhole, isFound }) =>
         lines.push(`${isFound ? 'found ' : ''}${method} ${path} ${host} 1.${minorVersion}${isWhole ? '' : ' broken'}`),
       ...otherHandlers(lines),
     },
+    undefined,
     options,
   )
   return { reader, lines }
@@ -34,13 +36,14 @@ export function readResponses(methods: readonly (HttpMethod | undefined)[] = [],
   let next = 0
   const reader = createHttpResponseReader(
     {
-      onHead: ({ status, minorVersion, isWhole, isFound }) => {
+      onHead: (_, { status, minorVersion, isWhole, isFound }) => {
         lines.push(`${isFound ? 'found ' : ''}${status} 1.${minorVersion}${isWhole ? '' : ' broken'}`)
         if (status < 200 && status !== 101) return undefined
         return next < methods.length ? methods[next++] : 'GET'
       },
       ...otherHandlers(lines),
     },
+    undefined,
     options,
   )
   return { reader, lines }
@@ -48,10 +51,10 @@ export function readResponses(methods: readonly (HttpMethod | undefined)[] = [],
 
 function otherHandlers(lines: string[]) {
   return {
-    onEnd: (bodyBytes: number) => lines.push(`end ${bodyBytes}`),
-    onFault: (fault: string) => lines.push(`fault ${fault}`),
+    onEnd: (_: undefined, bodyBytes: number) => lines.push(`end ${bodyBytes}`),
+    onFault: (_: undefined, fault: string) => lines.push(`fault ${fault}`),
     onLost: () => lines.push('lost'),
-    onUnreadable: (what: string) => lines.push(`unreadable ${what}`),
+    onUnreadable: (_: undefined, what: string) => lines.push(`unreadable ${what}`),
   }
 }
 
@@ -60,7 +63,7 @@ export function feed(told: Told, segments: readonly Uint8Array[]): readonly stri
   segments.forEach((segment, timeMs) => {
     const surrounded = new Uint8Array(segment.length + 16).fill(0x0a)
     surrounded.set(segment, 8)
-    told.reader.take(surrounded, 8, 8 + segment.length, timeMs)
+    takeHttp(told.reader, surrounded, 8, 8 + segment.length, timeMs)
   })
   return told.lines
 }
