@@ -286,8 +286,7 @@ function find(reader: HttpReader, bytes: Uint8Array, from: number, to: number, t
     leaveUnread(reader, 'tls', timeMs)
     return false
   }
-  const begins = reader.requests === undefined ? beginsStatusLine(bytes, from, to) : beginsKnownMethod(bytes, from, to)
-  if (!begins) return false
+  if (!(reader.requests === undefined ? beginsStatusLine : beginsKnownMethod)(bytes, from, to)) return false
   reader.isFound = true
   awaitHead(reader)
   return true
@@ -339,7 +338,6 @@ function refuse(reader: HttpReader, fault: HttpFault, timeMs: number): void {
 /** Tells the head of which the first line is right. */
 function breakHead(reader: HttpReader, timeMs: number): void {
   tellHead(reader, false)
-  if (reader.phase === ignored) return
   if (reader.status === 101) leaveUnread(reader, reader.upgrade ?? 'upgraded', timeMs)
   else lose(reader, timeMs)
 }
@@ -501,8 +499,10 @@ function beginsMethod(bytes: Uint8Array, from: number, to: number): boolean {
   return to - from <= methodBytesMax
 }
 
+const knownBeginnings = httpMethods.filter((method) => method !== 'other').map((method) => `${method} `)
+
 function beginsKnownMethod(bytes: Uint8Array, from: number, to: number): boolean {
-  return httpMethods.some((method) => method !== 'other' && begins(bytes, from, to, `${method} `))
+  return knownBeginnings.some((beginning) => begins(bytes, from, to, beginning))
 }
 
 const statusLineBegin = 'HTTP/1.'
@@ -718,7 +718,6 @@ function endHead(reader: HttpReader, timeMs: number): void {
     return
   }
   const answered = tellHead(reader, true)
-  if (reader.phase === ignored) return
   if (reader.requests === undefined) endResponseHead(reader, answered, timeMs)
   else {
     reader.isSwitching = reader.upgrade !== undefined || reader.method === 'CONNECT'

@@ -1,5 +1,7 @@
 // How fast HTTP is read from segments of a capture, beside the parser of Node's own server (llhttp, of which each head makes
 // strings of all its fields), and what a connection takes of memory. In turn, median and extremes. Needs no privileges.
+import v8 from 'node:v8'
+import vm from 'node:vm'
 import { createHttpExchanges } from '../../dist/parsers/http-exchange.js'
 import { createHttpRequestReader, createHttpResponseReader, takeHttp } from '../../dist/parsers/http-message.js'
 import { median, printRow } from './process.mjs'
@@ -76,6 +78,7 @@ const races = [
   { what: `requests of ${usual.length} bytes`, segment: usual, ours: request(usual), node: [1, usual] },
   { what: `responses of ${answer.length} bytes, 512 of them body`, segment: answer, ours: response(answer), node: [2, answer] },
   { what: `exchanges of the two, paired`, segment: Buffer.concat([usual, answer]), ours: exchange() },
+  { what: 'segments of 1448 bytes where framing is lost', segment: body, ours: lostSegments(body) },
   {
     what: 'body of known length, in segments of 1448 bytes',
     segment: body,
@@ -84,6 +87,11 @@ const races = [
   },
   { what: 'body in chunks of 1376 bytes', segment: chunk, ours: response(chunk, chunkedHead), node: [2, chunk, chunkedHead] },
 ]
+
+function lostSegments(segment) {
+  const reader = createHttpRequestReader(handlers, undefined, { isMidstream: true })
+  return () => takeHttp(reader, segment, 0, segment.length, 0)
+}
 
 function exchange() {
   const exchanges = createHttpExchanges({ onExchange: () => void heads++, onUnanswered: fail })
@@ -122,32 +130,31 @@ for (const { what, segment, ours, node } of races) {
 }
 if (NodeParser === undefined) printRow('the parser of Node', 'not within reach of this version')
 
-if (globalThis.gc === undefined) printRow('memory of a connection', 'needs node --expose-gc')
-else {
-  const exchanges = createHttpExchanges({ onExchange: () => undefined, onUnanswered: fail })
-  const readUsage = () => {
-    globalThis.gc()
-    const { heapUsed, arrayBuffers } = process.memoryUsage()
-    return heapUsed + arrayBuffers
-  }
-  const hold = (take) => {
-    const before = readUsage()
-    const held = Array.from({ length: 20_000 }, () => {
-      const connection = exchanges.open()
-      take(connection)
-      return connection
-    })
-    return `${((readUsage() - before) / held.length).toFixed(0)} bytes`
-  }
-  const half = usual.subarray(0, 460)
-  const states = {
-    'that is new': () => undefined,
-    'with a request that waits': (connection) => exchanges.take(connection, 'client', usual, 0, usual.length, 0),
-    'in the middle of an answer': (connection) => {
-      exchanges.take(connection, 'client', usual, 0, usual.length, 0)
-      exchanges.take(connection, 'server', answer, 0, answer.length - 100, 0)
-    },
-    'with a head cut in a line of 140 bytes': (connection) => exchanges.take(connection, 'client', half, 0, half.length, 0),
-  }
-  for (const [name, take] of Object.entries(states)) printRow(`memory of a connection ${name}`, hold(take))
+v8.setFlagsFromString('--expose-gc')
+const collectGarbage = vm.runInNewContext('gc')
+const exchanges = createHttpExchanges({ onExchange: () => undefined, onUnanswered: fail })
+const readUsage = () => {
+  collectGarbage()
+  const { heapUsed, arrayBuffers } = process.memoryUsage()
+  return heapUsed + arrayBuffers
 }
+const hold = (take) => {
+  const before = readUsage()
+  const held = Array.from({ length: 20_000 }, () => {
+    const connection = exchanges.open()
+    take(connection)
+    return connection
+  })
+  return `${((readUsage() - before) / held.length).toFixed(0)} bytes`
+}
+const half = usual.subarray(0, 460)
+const states = {
+  'that is new': () => undefined,
+  'with a request that waits': (connection) => exchanges.take(connection, 'client', usual, 0, usual.length, 0),
+  'in the middle of an answer': (connection) => {
+    exchanges.take(connection, 'client', usual, 0, usual.length, 0)
+    exchanges.take(connection, 'server', answer, 0, answer.length - 100, 0)
+  },
+  'with a head cut in a line of 140 bytes': (connection) => exchanges.take(connection, 'client', half, 0, half.length, 0),
+}
+for (const [name, take] of Object.entries(states)) printRow(`memory of a connection ${name}`, hold(take))

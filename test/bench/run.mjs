@@ -15,6 +15,7 @@ const benches = [
   'render',
   'tool-lines',
   'dns-message',
+  'http-message',
 ]
 
 console.log(`${new Date().toISOString().slice(0, 10)}, ${describeMachine()}\n`)

@@ -234,6 +234,14 @@ describe('missing bytes', () => {
     expect(seen.lines).toEqual([])
     expect(seen.counts.unpairedRequests).toBe(1)
   })
+  it('that seem to be an answer, and are none, hide the one to what waits', () => {
+    const seen = see({ isMidstream: true })
+    seen.client(request('/1'))
+    seen.server('HTTP/1.1 200 x\r\nno field')
+    seen.server(response(299))
+    expect(seen.lines).toEqual([])
+    expectBalanced(seen)
+  })
   it('before the capture began: the first request that is seen is paired', () => {
     const seen = see({ isMidstream: true })
     seen.server('rest of a body')
