@@ -571,8 +571,9 @@ function addressLength(family: 4 | 6): number {
   return family === 4 ? 4 : 16
 }
 
-function isFrom({ clientAddress, clientPort }: Connection, bytes: Uint8Array, headers: PacketHeaders): boolean {
-  return clientPort === headers.sourcePort && isSame(clientAddress, bytes, headers.sourceAt)
+/** Whether the client sent it, of a packet of this connection. */
+function isFrom({ clientAddress, clientPort, serverPort }: Connection, bytes: Uint8Array, headers: PacketHeaders): boolean {
+  return clientPort === headers.sourcePort && (clientPort !== serverPort || isSame(clientAddress, bytes, headers.sourceAt))
 }
 
 function isOf(connection: Connection, bytes: Uint8Array, headers: PacketHeaders): boolean {

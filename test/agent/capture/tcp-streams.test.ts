@@ -413,6 +413,20 @@ describe('bounds', () => {
     }
     expect(seen.map(({ client }) => client)).toEqual([[0, undefined, 0], [1], [2], [3]])
   })
+  it('knows who no longer waits', () => {
+    const { send, seen } = watch({ outOfOrderBytesTotalMax: 500 })
+    const [first, second] = [{ clientPort: 1 }, { clientPort: 2 }]
+    for (const port of [first, second]) send('client', { sequence: 1, payload: [1], ...port })
+    send('client', { sequence: 3, payload: [3], ...first })
+    send('client', { sequence: 2, payload: [2], ...first })
+    send('client', { sequence: 3, payload: [3], ...second })
+    send('client', { sequence: 5, payload: [5], ...first })
+    send('client', { sequence: 4, payload: [4], ...first })
+    expect(seen.map(({ client }) => client)).toEqual([
+      [1, 2, 3, 4, 5],
+      [1, undefined, 3],
+    ])
+  })
   it('evicts who was silent longest, the ended first', () => {
     const { send, seen, streams } = watch({ connectionsMax: 3 })
     const open = (clientPort: number) => send('client', { sequence: 1, payload: [1], clientPort })
