@@ -238,6 +238,17 @@ describe.each(orders)('pcapng, %s', (_, isLittleEndian) => {
   })
 })
 
+it('reads of pcapng as mergecap has written it what is in the two files it was made of', () => {
+  const folder = path.resolve(import.meta.dirname, '../fixtures/packets')
+  const [merged, ...parts] = ['merged.pcapng', 'ethernet.pcap', 'any-sll2.pcap'].map((name) =>
+    readAll(fs.readFileSync(path.join(folder, name))),
+  )
+  const byTime = (packets: readonly Packet[]) => packets.toSorted((a, b) => a.timeMs! - b.timeMs! || a.linkType - b.linkType)
+  expect(merged!.errorAt).toBeUndefined()
+  expect(byTime(merged!.packets)).toEqual(byTime(parts.flatMap(({ packets }) => packets)))
+  expect(new Set(merged!.packets.map(({ linkType }) => linkType))).toEqual(new Set([1, 276]))
+})
+
 describe('a reader', () => {
   const n = numbers(true)
   const files = [
