@@ -33,7 +33,7 @@ export interface TcpStreamCounts {
   /** All that were opened, and those of them that were not seen from their start. */
   connections: number
   midstream: number
-  /** Live ones that had to make room. */
+  /** Those that had to make room before their end. */
   evicted: number
   /** Holes given up because the receiver had what was missing or nothing filled them, and their bytes. */
   gaps: number
@@ -54,7 +54,7 @@ export interface TcpStreams {
   /** Ends what is idle, gives up holes that nothing fills. */
   expire(nowMs: number): void
   readonly counts: Readonly<TcpStreamCounts>
-  /** Live connections. */
+  /** Connections that have not ended. */
   readonly size: number
   /** Bytes that wait for others before them. */
   readonly heldBytes: number
@@ -82,6 +82,8 @@ const ack = 16
 const windowBytesMax = 1 << 30
 /** A RST this far from where its sender is belongs to another connection of the same ports. */
 const resetDistanceMax = 1 << 24
+/** When more than this share of all connections are only being opened, one of those makes room. */
+const openingShare = 0.25
 /** What a held segment takes beside its bytes. */
 const segmentBytes = 256
 
@@ -121,7 +123,8 @@ interface Connection extends TcpConnection {
   seenMs: number
   readonly bucket: number
   nextInBucket: Connection | undefined
-  /** In the list of the live or of the ended. */
+  queue: Queue
+  /** In the queue. */
   older: Connection | undefined
   newer: Connection | undefined
 }
@@ -155,8 +158,10 @@ export function createTcpStreams(settings: TcpStreamOptions): TcpStreams {
   const buckets = new Array<Connection | undefined>(2 ** Math.ceil(Math.log2(2 * connectionsMax))).fill(undefined)
   /** Who sends the packets must not know which of them share a bucket. */
   const seed = Math.floor(Math.random() * 2 ** 32)
-  const live: Queue = { oldest: undefined, newest: undefined, size: 0 }
-  const ended: Queue = { oldest: undefined, newest: undefined, size: 0 }
+  /** Nothing but SYNs seen: a flood of them must not drive out the others. */
+  const opening = createQueue()
+  const live = createQueue()
+  const ended = createQueue()
   /** Connections with segments that wait, the longest waiting first. */
   const holders = new Set<Connection>()
   let heldBytesTotal = 0
@@ -199,11 +204,12 @@ export function createTcpStreams(settings: TcpStreamOptions): TcpStreams {
       seenMs: timeMs,
       bucket,
       nextInBucket: buckets[bucket],
+      queue: opening,
       older: undefined,
       newer: undefined,
     }
     buckets[bucket] = connection
-    append(live, connection)
+    append(opening, connection)
     counts.connections++
     if (!connection.isSeenFromStart) counts.midstream++
     connection.handlers = onOpen(connection, timeMs)
@@ -211,10 +217,13 @@ export function createTcpStreams(settings: TcpStreamOptions): TcpStreams {
   }
 
   function makeRoom(timeMs: number): void {
-    if (live.size + ended.size < connectionsMax) return
-    if (ended.oldest === undefined && live.oldest !== undefined) {
+    if (opening.size + live.size + ended.size < connectionsMax) return
+    if (ended.oldest === undefined) {
+      const isOpeningFirst = live.oldest === undefined || opening.size > connectionsMax * openingShare
+      const silent = isOpeningFirst ? opening.oldest : live.oldest
+      if (silent === undefined) return
       counts.evicted++
-      end(live.oldest, timeMs, 'evicted')
+      end(silent, timeMs, 'evicted')
     }
     if (ended.oldest !== undefined) forget(ended.oldest)
   }
@@ -227,13 +236,12 @@ export function createTcpStreams(settings: TcpStreamOptions): TcpStreams {
     connection.handlers = noHandlers
     connection.isEnded = true
     connection.seenMs = timeMs
-    remove(live, connection)
-    append(ended, connection)
+    moveTo(ended, connection)
     handlers.onEnd(timeMs, how)
   }
 
   function forget(connection: Connection): void {
-    remove(ended, connection)
+    remove(connection)
     let before = buckets[connection.bucket]
     if (before === connection) {
       buckets[connection.bucket] = connection.nextInBucket
@@ -323,10 +331,8 @@ export function createTcpStreams(settings: TcpStreamOptions): TcpStreams {
     else connection ??= openMidstream(bytes, headers, timeMs, bucket)
     if (connection === undefined || connection.isEnded) return
     connection.seenMs = timeMs
-    if (connection !== live.newest) {
-      remove(live, connection)
-      append(live, connection)
-    }
+    const queue = (flags & syn) === 0 ? live : connection.queue
+    if (connection !== queue.newest) moveTo(queue, connection)
 
     const isFromClient = isFrom(connection, bytes, headers)
     const flow = isFromClient ? connection.client : connection.server
@@ -482,7 +488,8 @@ export function createTcpStreams(settings: TcpStreamOptions): TcpStreams {
       if (isStale(holder.client, nowMs)) giveUpHoles(holder, holder.client, nowMs)
       if (isStale(holder.server, nowMs)) giveUpHoles(holder, holder.server, nowMs)
     }
-    while (live.oldest !== undefined && nowMs - live.oldest.seenMs > idleMs) end(live.oldest, nowMs, 'idle')
+    for (const queue of [opening, live])
+      while (queue.oldest !== undefined && nowMs - queue.oldest.seenMs > idleMs) end(queue.oldest, nowMs, 'idle')
     while (ended.oldest !== undefined && nowMs - ended.oldest.seenMs > lingerMs) forget(ended.oldest)
   }
 
@@ -495,7 +502,7 @@ export function createTcpStreams(settings: TcpStreamOptions): TcpStreams {
     expire,
     counts,
     get size() {
-      return live.size
+      return opening.size + live.size
     },
     get heldBytes() {
       return heldBytesTotal
@@ -550,7 +557,17 @@ function hasFinished(flow: Flow): boolean {
   return flow.hasFin && flow.next === flow.finAt
 }
 
+function createQueue(): Queue {
+  return { oldest: undefined, newest: undefined, size: 0 }
+}
+
+function moveTo(queue: Queue, connection: Connection): void {
+  remove(connection)
+  append(queue, connection)
+}
+
 function append(queue: Queue, connection: Connection): void {
+  connection.queue = queue
   connection.older = queue.newest
   connection.newer = undefined
   if (queue.newest === undefined) queue.oldest = connection
@@ -559,11 +576,12 @@ function append(queue: Queue, connection: Connection): void {
   queue.size++
 }
 
-function remove(queue: Queue, connection: Connection): void {
-  if (connection.older === undefined) queue.oldest = connection.newer
-  else connection.older.newer = connection.newer
-  if (connection.newer === undefined) queue.newest = connection.older
-  else connection.newer.older = connection.older
+function remove(connection: Connection): void {
+  const { queue, older, newer } = connection
+  if (older === undefined) queue.oldest = newer
+  else older.newer = newer
+  if (newer === undefined) queue.newest = older
+  else newer.older = older
   queue.size--
 }
 

@@ -455,6 +455,29 @@ describe('bounds', () => {
     ])
     expect([streams.size, streams.counts.evicted, streams.counts.connections]).toEqual([3, 2, 6])
   })
+  it('keeps who talks through a flood of SYNs', () => {
+    const { send, seen, streams } = watch({ connectionsMax: 8 })
+    const talk = (sequence: number) => {
+      for (let clientPort = 1; clientPort <= 4; clientPort++) send('client', { sequence, payload: [sequence], clientPort })
+    }
+    talk(1)
+    for (let clientPort = 100; clientPort < 200; clientPort++) {
+      send('client', { sequence: 500, flags: syn, clientPort })
+      send('server', { sequence: 900, acknowledgement: 501, flags: syn | ack, clientPort })
+    }
+    talk(2)
+    expect(seen.slice(0, 4).map(({ client, ends }) => [client, ends])).toEqual(Array(4).fill([[1, 2], []]))
+    expect([streams.size, streams.counts.evicted]).toEqual([8, 96])
+  })
+  it('lets a new connection in when all others are silent', () => {
+    const { send, seen } = watch({ connectionsMax: 4 })
+    for (let clientPort = 1; clientPort <= 4; clientPort++) send('client', { sequence: 1, payload: [1], clientPort })
+    send('client', { sequence: 500, flags: syn, clientPort: 5 })
+    send('client', { sequence: 500, flags: syn, clientPort: 6 })
+    send('client', { sequence: 501, payload: [5], clientPort: 5 })
+    expect(seen.filter(({ ends }) => ends.length > 0).map(({ clientPort }) => clientPort)).toEqual([1, 2])
+    expect(seen[4]!.client).toEqual([5])
+  })
   it('ends what is idle, and forgets the ended', () => {
     const { send, seen, streams } = watch({ idleMs: 100, lingerMs: 50 })
     send('client', { sequence: 1, payload: [1], timeMs: 1000 })
@@ -482,7 +505,9 @@ describe('bounds', () => {
           live.delete(clientPort)
           if (isReset) send('client', { sequence, flags: rst, clientPort })
           else {
-            send('client', { sequence, payload: [clientPort], clientPort, flags: known === undefined ? syn : ack })
+            const isNew = known === undefined
+            if (isNew) send('client', { sequence, clientPort, flags: syn })
+            send('client', { sequence: isNew ? sequence + 1 : sequence, payload: [clientPort], clientPort })
             live.set(clientPort, sequence + (known === undefined ? 2 : 1))
           }
           if (live.size > 64) live.delete(live.keys().next().value!)
