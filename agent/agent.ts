@@ -208,8 +208,9 @@ async function readMachine(config: Config, log: Log): Promise<AgentParts> {
 function readCaptureSettings(config: Config): CaptureSettings | undefined {
   const off = config['sources.off']
   const dnsPorts = off.includes('pcap-dns') ? [] : config['capture.dns-ports']
-  if (dnsPorts.length === 0) return undefined
-  return { device: 'any', dnsPorts }
+  const httpPorts = off.includes('pcap-http') ? [] : config['capture.http-ports']
+  if (dnsPorts.length + httpPorts.length === 0) return undefined
+  return { device: 'any', dnsPorts, httpPorts }
 }
 
 const measuresNothing = ({ command }: Config): boolean => command === 'show sockets'

@@ -127,6 +127,10 @@ export const limits = {
   dnsTries: 8,
   /** A slower answer is shown before others. */
   dnsSlowMs: 100,
+  /** An HTTP request without an answer by then is unanswered; what waits for news may take half a minute. */
+  httpAnswerMs: 60_000,
+  /** A slower answer is shown before others. */
+  httpSlowMs: 1000,
   /** Of each packet; EDNS makes most messages end below 1,232 bytes. */
   captureSnapBytes: 1600,
   /** In the kernel, of packets that wait to be read. */

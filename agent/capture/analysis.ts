@@ -12,7 +12,8 @@ import {
 import { limits } from '../limits.ts'
 import { createDnsTransactions, type DnsTransaction } from './dns-transactions.ts'
 import { createFragmentationNeeded } from './fragmentation.ts'
-import type { CaptureSettings, CaptureTotals, CountKind, DnsReport } from './report.ts'
+import { createHttpRequests, type HttpTransaction } from './http-requests.ts'
+import type { CaptureSettings, CaptureTotals, CountKind, DnsReport, HttpReport } from './report.ts'
 import { createSightings, type Sighting } from './sighting.ts'
 import { createTcpStreams, type TcpConnection, type TcpHandlers } from './tcp-streams.ts'
 
@@ -32,12 +33,18 @@ export interface Analysis {
   totals(): Omit<CaptureTotals, 'ringDrops' | 'interfaceDrops'>
 }
 
-/** `onDns` hears of each transaction of a subject. */
-export function createAnalysis({ dnsPorts }: CaptureSettings, onDns?: (transaction: DnsTransaction) => void): Analysis {
+export interface AnalysisListeners {
+  /** Of each transaction of a subject. */
+  onDns?(transaction: DnsTransaction): void
+  onHttp?(transaction: HttpTransaction): void
+}
+
+export function createAnalysis({ dnsPorts, httpPorts }: CaptureSettings, { onDns, onHttp }: AnalysisListeners = {}): Analysis {
   const owners = new Map<string, number>()
   let host: number | undefined
-  const isDnsPort = new Uint8Array(1 << 16)
-  for (const port of dnsPorts) isDnsPort[port] = 1
+  const services = new Uint8Array(1 << 16)
+  for (const port of httpPorts) services[port] = httpService
+  for (const port of dnsPorts) services[port] = dnsService
   const headers = createPacketHeaders()
   const subjectOf = (address: string): number | undefined => owners.get(address) ?? (isLoopback(address) ? host : undefined)
   const dns = createDnsTransactions({
@@ -45,7 +52,23 @@ export function createAnalysis({ dnsPorts }: CaptureSettings, onDns?: (transacti
     isHost: (subject) => subject === host,
     ...(onDns !== undefined && { onTransaction: onDns }),
   })
-  const streams = createTcpStreams({ isServerPort: (port) => isDnsPort[port] === 1, onOpen: followDns })
+  const http = createHttpRequests({
+    subjectOf: (address) => subjectOf(latin1Of(address)),
+    isHost: (subject) => subject === host,
+    ...(onHttp !== undefined && { onTransaction: onHttp }),
+  })
+  const streams = createTcpStreams({
+    isServerPort: (port) => services[port] !== 0,
+    onOpen: (connection, timeMs) =>
+      services[connection.serverPort] === httpService
+        ? http.open(connection, clientSequenceOf(connection), timeMs)
+        : followDns(connection),
+  })
+  /** Of a connection that the packet that is being read has opened. */
+  const clientSequenceOf = ({ isSeenFromStart }: TcpConnection): number | undefined => {
+    if (!isSeenFromStart) return undefined
+    return (headers.tcpFlags & ack) === 0 ? headers.tcpSequence : (headers.tcpAcknowledgement - 1) >>> 0
+  }
   const fragmentation = createFragmentationNeeded(limits.captureSightings)
   const quoted = createPacketHeaders()
   const malformed = createSightings(limits.captureSightings)
@@ -122,7 +145,7 @@ export function createAnalysis({ dnsPorts }: CaptureSettings, onDns?: (transacti
   }
 
   return {
-    counts: { dns: dns.counts, fragmentationNeeded: fragmentation.counts },
+    counts: { dns: dns.counts, http: http.counts, fragmentationNeeded: fragmentation.counts },
     take(bytes, from, capturedLength, wireLength, linkType, timeMs) {
       packets++
       const fault = readPacketHeaders(bytes, from, capturedLength, wireLength, linkType, headers)
@@ -135,15 +158,16 @@ export function createAnalysis({ dnsPorts }: CaptureSettings, onDns?: (transacti
         takeIcmp(bytes, timeMs)
         return
       }
-      const isDns = isDnsPort[headers.sourcePort] === 1 || isDnsPort[headers.destinationPort] === 1
-      if (!isDns) return
+      const service = services[headers.destinationPort]! | services[headers.sourcePort]!
+      if (service === 0) return
       if (headers.protocol === protocolTcp) streams.take(bytes, headers, timeMs)
-      else if (headers.protocol === protocolUdp)
+      else if (headers.protocol === protocolUdp && (service & dnsService) !== 0)
         takeDns(bytes, headers.payloadAt, headers.payloadEnd, headers.payloadLength, sightingOf(false, bytes, timeMs))
     },
     expire(nowMs) {
       dns.expire(nowMs)
       streams.expire(nowMs)
+      http.expire(nowMs)
       fragmentation.expire(nowMs)
     },
     own(subject, isHost, addresses) {
@@ -155,6 +179,7 @@ export function createAnalysis({ dnsPorts }: CaptureSettings, onDns?: (transacti
     },
     forget(subject) {
       dns.forget(subject)
+      http.forget(subject)
       fragmentation.forget(subject)
     },
     totals: () => ({
@@ -164,21 +189,43 @@ export function createAnalysis({ dnsPorts }: CaptureSettings, onDns?: (transacti
       dnsMalformed,
       dnsUnmatched: dns.unmatched,
       dnsNotFollowed: dns.notFollowed,
+      httpUnreadable: { ...http.parsed.unreadable },
+      httpLosses: http.parsed.losses,
+      httpUnpaired: http.parsed.unpairedRequests + http.parsed.unpairedResponses,
+      tcpEvicted: streams.counts.evicted,
     }),
   }
 }
 
+const endOf = (address: Uint8Array, port: number) => ({ address: formatAddress(address), port })
+
 /** As text, for people. */
+export function describeHttp(transaction: HttpTransaction): Omit<HttpReport, 'type'> {
+  const { connection, startMs, durationMs, subject, isClient, method, path, host, status } = transaction
+  return {
+    subject,
+    isClient,
+    timeMs: startMs + (durationMs ?? 0),
+    family: connection.family === 4 ? 'ipv4' : 'ipv6',
+    client: endOf(connection.clientAddress, connection.clientPort),
+    server: endOf(connection.serverAddress, connection.serverPort),
+    method,
+    path,
+    host,
+    ...(status !== undefined && { status }),
+    ...(durationMs !== undefined && { durationMs }),
+  }
+}
+
 export function describeDns(transaction: DnsTransaction): Omit<DnsReport, 'type'> {
   const { answer, startMs, durationMs, isTcp, client, clientPort, server, serverPort, id, name, queryType, subject } = transaction
-  const end = (address: string, port: number) => ({ address: formatAddress(Buffer.from(address, 'latin1')), port })
   return {
     subject,
     timeMs: startMs + (durationMs ?? 0),
     family: client.length === 4 ? 'ipv4' : 'ipv6',
     protocol: isTcp ? 'tcp' : 'udp',
-    client: end(client, clientPort),
-    server: end(server, serverPort),
+    client: endOf(Buffer.from(client, 'latin1'), clientPort),
+    server: endOf(Buffer.from(server, 'latin1'), serverPort),
     id,
     name,
     queryType: dnsTypeName(queryType)?.toUpperCase() ?? `TYPE${queryType}`,
@@ -189,6 +236,10 @@ export function describeDns(transaction: DnsTransaction): Omit<DnsReport, 'type'
     ...(durationMs !== undefined && { durationMs }),
   }
 }
+
+const ack = 16
+const dnsService = 1
+const httpService = 2
 
 const latin1Of = (bytes: Uint8Array): string => Buffer.from(bytes).toString('latin1')
 

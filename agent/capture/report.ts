@@ -1,5 +1,7 @@
 import type { PacketFault } from '../../parsers/packet-headers.ts'
+import type { HttpUnreadable } from '../../parsers/http-message.ts'
 import { dnsPlaces } from './dns-transactions.ts'
+import { httpPlaces } from './http-requests.ts'
 
 /** What a capture is to look at. */
 export interface CaptureSettings {
@@ -7,12 +9,16 @@ export interface CaptureSettings {
   readonly device: string
   /** UDP and TCP. */
   readonly dnsPorts: readonly number[]
+  /** TCP. */
+  readonly httpPorts: readonly number[]
 }
 
 /** What is counted of each subject, in so many places. */
 export const countPlaces = {
   /** As dnsPlaces tells. */
   dns: dnsPlaces.size,
+  /** As httpPlaces tells. */
+  http: httpPlaces.size,
   /** ICMP "fragmentation needed" received. */
   fragmentationNeeded: 1,
 } as const
@@ -33,6 +39,14 @@ export interface CaptureTotals {
   dnsMalformed: number
   dnsUnmatched: number
   dnsNotFollowed: number
+  /** Connections. */
+  httpUnreadable: { [U in HttpUnreadable]?: number }
+  /** Times that the framing of messages was lost. */
+  httpLosses: number
+  /** Requests and answers of which it cannot be told which belong to each other. */
+  httpUnpaired: number
+  /** TCP connections that were no longer followed, because there are too many. */
+  tcpEvicted: number
 }
 
 /** A DNS query with its answer, or without, as text. */
@@ -55,6 +69,27 @@ export interface DnsReport {
   readonly addressCount?: number | undefined
 }
 
+/** An HTTP request with its answer, or without, as text. */
+export interface HttpReport {
+  readonly type: 'http'
+  readonly subject: number
+  /** The subject asked; otherwise it was asked. */
+  readonly isClient: boolean
+  /** Wall clock, of the answer, or of the request if there is none. */
+  readonly timeMs: number
+  readonly family: 'ipv4' | 'ipv6'
+  readonly client: { readonly address: string; readonly port: number }
+  readonly server: { readonly address: string; readonly port: number }
+  readonly method: string
+  /** Without what follows a `?`; printable. */
+  readonly path: string
+  /** Printable; empty: not told. */
+  readonly host: string
+  /** Undefined: unanswered. */
+  readonly status?: number
+  readonly durationMs?: number
+}
+
 /** What the process that captures tells, a line of JSON each. Counts are totals since its start. */
 export type CaptureReport =
   | { readonly type: 'ready' }
@@ -63,7 +98,8 @@ export type CaptureReport =
   | { readonly type: 'counts'; readonly of: CountKind; readonly subject: number; readonly values: readonly number[] }
   | { readonly type: 'totals'; readonly totals: CaptureTotals }
   | DnsReport
-  | { readonly type: 'not_shown'; readonly of: 'dns'; readonly count: number }
+  | HttpReport
+  | { readonly type: 'not_shown'; readonly of: 'dns' | 'http'; readonly count: number }
 
 /** What it is told. Addresses are the hexadecimal digits of 4 or 16 bytes. */
 export type CaptureOrder =

@@ -1,7 +1,8 @@
 import fs from 'node:fs'
 import { createRequire } from 'node:module'
-import { createAnalysis, describeDns } from '../capture/analysis.ts'
+import { createAnalysis, describeDns, describeHttp } from '../capture/analysis.ts'
 import { isFailure } from '../capture/dns-transactions.ts'
+import { isHttpFailure } from '../capture/http-requests.ts'
 import { type CaptureOrder, type CaptureReport, type CaptureSettings, type CountKind, countKinds } from '../capture/report.ts'
 import { limits } from '../limits.ts'
 import { loadLibc } from './libc.ts'
@@ -54,7 +55,7 @@ function loadPcap(): Pcap {
 }
 
 function openSession(pcap: Pcap): PcapSession {
-  const ports = settings.dnsPorts.map((port) => `port ${port}`)
+  const ports = [...settings.dnsPorts.map((port) => `port ${port}`), ...settings.httpPorts.map((port) => `tcp port ${port}`)]
   try {
     return pcap.createSession(settings.device, {
       filter: [...ports, '(icmp[icmptype] == 3 and icmp[icmpcode] == 4)'].join(' or '),
@@ -76,16 +77,21 @@ function linkTypeOf({ link_type: name }: PcapSession): number {
   return known[name as keyof typeof known] ?? Number(/\d+$/.exec(name)?.[0] ?? -1)
 }
 
-let shown = 0
+/** How many have been shown in this second, and how many not since that was last told. */
+const shown = { dns: 0, http: 0 }
+const notShown = { dns: 0, http: 0 }
 let shownSinceMs = 0
-let notShown = 0
-const analysis = createAnalysis(settings, (transaction) => {
-  // The second half of what may be shown is for what went wrong.
-  if (shown >= limits.eventsPerSecond / (isFailure(transaction) ? 1 : 2)) notShown++
+/** The second half of what may be shown is for what went wrong. */
+function show(of: keyof typeof shown, isTrouble: boolean, describe: () => CaptureReport): void {
+  if (shown[of] >= limits.eventsPerSecond / (isTrouble ? 1 : 2)) notShown[of]++
   else {
-    shown++
-    report({ type: 'dns', ...describeDns(transaction) })
+    shown[of]++
+    report(describe())
   }
+}
+const analysis = createAnalysis(settings, {
+  onDns: (transaction) => show('dns', isFailure(transaction), () => ({ type: 'dns', ...describeDns(transaction) })),
+  onHttp: (transaction) => show('http', isHttpFailure(transaction), () => ({ type: 'http', ...describeHttp(transaction) })),
 })
 
 const session = openSession(loadPcap())
@@ -139,8 +145,10 @@ function tellCounts(): void {
       told[of].set(subject, values.slice())
       report({ type: 'counts', of, subject, values: [...values] })
     }
-  if (notShown > 0) report({ type: 'not_shown', of: 'dns', count: notShown })
-  notShown = 0
+  for (const of of ['dns', 'http'] as const) {
+    if (notShown[of] > 0) report({ type: 'not_shown', of, count: notShown[of] })
+    notShown[of] = 0
+  }
   const { ps_drop: ringDrops, ps_ifdrop: interfaceDrops } = session.stats()
   const totals = { ...analysis.totals(), ringDrops, interfaceDrops }
   const text = JSON.stringify(totals)
@@ -159,7 +167,8 @@ function turn(readToMs: number): void {
   tellCounts()
   if (nowMs - shownSinceMs < 1000) return
   shownSinceMs = nowMs
-  shown = 0
+  shown.dns = 0
+  shown.http = 0
 }
 
 let packets = 0

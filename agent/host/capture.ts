@@ -10,6 +10,7 @@ import {
   countKinds,
   countPlaces,
   type DnsReport,
+  type HttpReport,
 } from '../capture/report.ts'
 import { limits } from '../limits.ts'
 import type { Log } from '../log.ts'
@@ -32,7 +33,8 @@ export interface Capture {
   starts(): number
   usage(): ChildUsage | undefined
   onDns(listener: (report: DnsReport, netns: NetworkNamespace) => void): void
-  onNotShown(listener: (count: number) => void): void
+  onHttp(listener: (report: HttpReport, netns: NetworkNamespace) => void): void
+  onNotShown(listener: (of: 'dns' | 'http', count: number) => void): void
   stop(): Promise<void>
 }
 
@@ -68,8 +70,9 @@ export function createCapture({
   const subjects = new Map<NetworkNamespace, number>()
   const counted = new Map<number, Counted>()
   const owners = new Map<string, number>()
-  const listeners: ((report: DnsReport, netns: NetworkNamespace) => void)[] = []
-  const notShown: ((count: number) => void)[] = []
+  const onDns: ((report: DnsReport, netns: NetworkNamespace) => void)[] = []
+  const onHttp: ((report: HttpReport, netns: NetworkNamespace) => void)[] = []
+  const onNotShown: ((of: 'dns' | 'http', count: number) => void)[] = []
   let lastSubject = 0
   let before = createTotals()
   let current = createTotals()
@@ -138,11 +141,16 @@ export function createCapture({
         break
       case 'dns': {
         const netns = counted.get(report.subject)?.netns
-        if (netns !== undefined) for (const listener of listeners) listener(report, netns)
+        if (netns !== undefined) for (const listener of onDns) listener(report, netns)
+        break
+      }
+      case 'http': {
+        const netns = counted.get(report.subject)?.netns
+        if (netns !== undefined) for (const listener of onHttp) listener(report, netns)
         break
       }
       case 'not_shown':
-        for (const listener of notShown) listener(report.count)
+        for (const listener of onNotShown) listener(report.of, report.count)
     }
   }
 
@@ -219,8 +227,9 @@ export function createCapture({
     totals: () => addTotals(before, current),
     starts: () => child?.status().starts ?? 0,
     usage: () => child?.readUsage(),
-    onDns: (listener) => void listeners.push(listener),
-    onNotShown: (listener) => void notShown.push(listener),
+    onDns: (listener) => void onDns.push(listener),
+    onHttp: (listener) => void onHttp.push(listener),
+    onNotShown: (listener) => void onNotShown.push(listener),
     async stop() {
       await child?.stop()
       reason = 'stopped'
@@ -250,6 +259,10 @@ function createTotals(): CaptureTotals {
     dnsMalformed: 0,
     dnsUnmatched: 0,
     dnsNotFollowed: 0,
+    httpUnreadable: {},
+    httpLosses: 0,
+    httpUnpaired: 0,
+    tcpEvicted: 0,
   }
 }
 
@@ -257,15 +270,14 @@ function sum(some: Float64Array, others: Float64Array): Float64Array {
   return some.map((value, place) => value + others[place]!)
 }
 
-function addTotals(
-  { unreadable: some, ...first }: CaptureTotals,
-  { unreadable: others, ...second }: CaptureTotals,
-): CaptureTotals {
-  const unreadable: CaptureTotals['unreadable'] = { ...some }
-  for (const [fault, count] of Object.entries(others) as [keyof typeof others, number][])
-    unreadable[fault] = (unreadable[fault] ?? 0) + count
-  const sums = Object.fromEntries(
-    Object.entries(first).map(([name, count]) => [name, count + second[name as keyof typeof second]]),
-  )
-  return { ...(sums as Omit<CaptureTotals, 'unreadable'>), unreadable }
+function addTotals(some: CaptureTotals, others: CaptureTotals): CaptureTotals {
+  const add = <N extends object>(first: N, second: N): N =>
+    Object.fromEntries(
+      Object.entries({ ...second, ...first }).map(([name]) => {
+        const [one = 0, other = 0] = [first, second].map((from) => from[name as keyof N] as number | object | undefined)
+        if (typeof one === 'number' && typeof other === 'number') return [name, one + other]
+        return [name, add(Object(one), Object(other))]
+      }),
+    ) as N
+  return add(some, others)
 }

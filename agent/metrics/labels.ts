@@ -82,6 +82,17 @@ export const responseCodes = [
   'other',
 ] as const
 
+/** Of the request, relative to the row: who asked sends it out, who was asked takes it in. */
+export const httpDirections = ['out', 'in'] as const
+
+/** Of HTTP responses, as the registry of IANA has them; what people set alerts on, and one for all others. */
+export const httpStatuses = [
+  ...['101', '200', '201', '202', '204', '206', '301', '302', '303', '304', '307', '308'],
+  ...['400', '401', '403', '404', '405', '408', '409', '410', '412', '413', '415', '422', '429', '431', '499'],
+  ...['500', '501', '502', '503', '504'],
+  'other',
+] as const
+
 /** What single events are of; also those of `observe`. */
 export const eventTypes = ['drop', 'reset_sent', 'reset_received', 'retransmit', 'connect', 'dns'] as const
 export type EventType = (typeof eventTypes)[number]

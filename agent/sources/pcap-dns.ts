@@ -20,7 +20,7 @@ export function createPcapDns(host: Host): Source<Metric> {
     needs: captureNeeds,
     async start(signal, out) {
       capture.onDns((report, netns) => void (signal.aborted || out.event(toEvent(report, netns))))
-      capture.onNotShown((count) => void (signal.aborted || out.notShown('dns', count, Date.now())))
+      capture.onNotShown((kind, count) => void (kind !== 'dns' || signal.aborted || out.notShown(kind, count, Date.now())))
     },
     async collect(sink) {
       const reason = capture.missing()

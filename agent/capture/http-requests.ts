@@ -1,0 +1,188 @@
+import { createHttpExchanges, type HttpConnection, type HttpCounts } from '../../parsers/http-exchange.ts'
+import { type HttpMethod, httpMethods } from '../../parsers/http-message.ts'
+import { limits } from '../limits.ts'
+import { httpDirections, httpStatuses } from '../metrics/labels.ts'
+import { durationPlace, durationPlaces } from './durations.ts'
+import { passageMs } from './sighting.ts'
+import type { TcpConnection, TcpHandlers } from './tcp-streams.ts'
+
+const ofDirection = httpMethods.length * httpStatuses.length + 2 + durationPlaces
+/** What is counted of a subject: places in its Float64Array, in a block for each of httpDirections. */
+export const httpPlaces = {
+  /** Answered, by method and status, as in httpMethods and httpStatuses: methods first. */
+  answered: 0,
+  unanswered: httpMethods.length * httpStatuses.length,
+  microseconds: httpMethods.length * httpStatuses.length + 1,
+  /** Not cumulative; the last is what took longer than all bounds. */
+  durations: httpMethods.length * httpStatuses.length + 2,
+  /** Of the block. */
+  direction: ofDirection,
+  size: ofDirection * httpDirections.length,
+} as const
+
+/** A request with its answer, or without. */
+export interface HttpTransaction {
+  readonly startMs: number
+  /** undefined: unanswered. */
+  readonly durationMs: number | undefined
+  /** Of this machine: who asked, or else who was asked. */
+  readonly subject: number
+  readonly isClient: boolean
+  readonly connection: TcpConnection
+  readonly method: HttpMethod
+  /** Without what follows a `?`; printable. */
+  readonly path: string
+  readonly host: string
+  readonly status: number | undefined
+}
+
+export interface HttpOptions {
+  /** Whose address it is, 4 or 16 bytes. undefined: nobody's of this machine. */
+  subjectOf(address: Uint8Array): number | undefined
+  isHost(subject: number): boolean
+  onTransaction?(transaction: HttpTransaction): void
+}
+
+export interface HttpRequests {
+  /** `clientSequence` is of the client's SYN; undefined: it was not seen. */
+  open(connection: TcpConnection, clientSequence: number | undefined, timeMs: number): TcpHandlers
+  /** Gives up waiting; to be called a few times a second. */
+  expire(nowMs: number): void
+  /** By subject, as httpPlaces tells. */
+  readonly counts: ReadonlyMap<number, Float64Array>
+  forget(subject: number): void
+  /** Of the connections of this machine. */
+  readonly parsed: HttpCounts
+}
+
+/** One connection of the client, which may be seen as several: before and after its addresses are translated. */
+interface Shared {
+  readonly client: string
+  readonly clientIsHost: boolean
+  readonly openedMs: number
+  /** Flows of it that are open. */
+  flows: number
+  /** Who has been counted as its client, and as its server. */
+  hasClient: boolean
+  readonly servers: Set<number>
+}
+
+interface Flow {
+  readonly connection: TcpConnection
+  readonly client: number | undefined
+  readonly server: number | undefined
+  readonly shared: Shared
+  readonly key: string
+}
+
+/**
+ * Each request with its answer once for who asked and once for who was asked, wherever it is seen.
+ *
+ * Address translation changes who a connection seems to be between, but not its sequence numbers: flows whose clients began
+ * with the same one are one connection, if the client's address and port are the same too, or if one of them is the host's,
+ * which puts its own in for a pod (masquerading).
+ */
+export function createHttpRequests({ subjectOf, isHost, onTransaction }: HttpOptions): HttpRequests {
+  const counts = new Map<number, Float64Array>()
+  const connections = new Map<string, Shared[]>()
+  const open = new Map<HttpConnection<Flow>, Flow>()
+  const exchanges = createHttpExchanges<Flow>({
+    onExchange: (flow, { status, durationMs, ...request }) => tell(flow, { ...request, status, durationMs }),
+    onUnanswered: (flow, request) => tell(flow, { ...request, status: undefined, durationMs: undefined }),
+  })
+
+  type Told = Pick<HttpTransaction, 'startMs' | 'durationMs' | 'method' | 'path' | 'host' | 'status'>
+  function tell({ connection, client, server }: Flow, told: Told): void {
+    if (client !== undefined) count(client, 0, told)
+    if (server !== undefined) count(server, 1, told)
+    const subject = client ?? server
+    if (subject !== undefined) onTransaction?.({ ...told, subject, isClient: client !== undefined, connection })
+  }
+
+  function count(subject: number, direction: number, { method, status, durationMs }: Told): void {
+    let values = counts.get(subject)
+    if (values === undefined) counts.set(subject, (values = new Float64Array(httpPlaces.size)))
+    const block = direction * httpPlaces.direction
+    const add = (place: number, amount = 1): void => {
+      values[block + place] = values[block + place]! + amount
+    }
+    if (status === undefined || durationMs === undefined) return add(httpPlaces.unanswered)
+    add(httpPlaces.answered + methodPlaces.get(method)! * httpStatuses.length + statusPlace(status))
+    add(httpPlaces.durations + durationPlace(durationMs))
+    add(httpPlaces.microseconds, Math.round(durationMs * 1000))
+  }
+
+  function findShared(connection: TcpConnection, key: string, client: number | undefined, timeMs: number): Shared {
+    const of = `${latin1(connection.clientAddress)}${connection.clientPort}`
+    const clientIsHost = client !== undefined && isHost(client)
+    const alike = connections.get(key) ?? []
+    const found = alike.find(
+      (one) => one.client === of || (one.clientIsHost !== clientIsHost && timeMs - one.openedMs < passageMs),
+    )
+    if (found !== undefined) {
+      found.flows++
+      return found
+    }
+    const shared = { client: of, clientIsHost, openedMs: timeMs, flows: 1, hasClient: false, servers: new Set<number>() }
+    connections.set(key, [...alike, shared])
+    return shared
+  }
+
+  function close({ key, shared }: Flow): void {
+    if (--shared.flows > 0) return
+    const left = (connections.get(key) ?? []).filter((one) => one !== shared)
+    if (left.length === 0) connections.delete(key)
+    else connections.set(key, left)
+  }
+
+  return {
+    counts,
+    parsed: exchanges.counts,
+    open(connection, clientSequence, timeMs) {
+      const [client, server] = [subjectOf(connection.clientAddress), subjectOf(connection.serverAddress)]
+      if (client === undefined && server === undefined) return ignored
+      const key = clientSequence === undefined ? `${latin1(connection.clientAddress)}${connection.clientPort}` : `${clientSequence}`
+      const shared = findShared(connection, key, client, timeMs)
+      const isClient = client !== undefined && !shared.hasClient
+      const isServer = server !== undefined && !shared.servers.has(server)
+      if (isClient) shared.hasClient = true
+      if (isServer) shared.servers.add(server)
+      const flow: Flow = {
+        connection,
+        client: isClient ? client : undefined,
+        server: isServer ? server : undefined,
+        shared,
+        key,
+      }
+      if (!isClient && !isServer) return { onBytes: () => {}, onGap: () => {}, onEnd: () => close(flow) }
+      const http = exchanges.open(flow, { isMidstream: clientSequence === undefined })
+      open.set(http, flow)
+      return {
+        onBytes: (side, bytes, from, to, atMs) => exchanges.take(http, side, bytes, from, to, atMs),
+        onGap: (side, gap, atMs) => exchanges.skip(http, side, gap, atMs),
+        onEnd(atMs) {
+          exchanges.end(http, atMs)
+          open.delete(http)
+          close(flow)
+        },
+      }
+    },
+    expire(nowMs) {
+      for (const http of open.keys()) exchanges.expire(http, nowMs - limits.httpAnswerMs)
+    },
+    forget: (subject) => void counts.delete(subject),
+  }
+}
+
+/** Without an answer, with one that is an error, or slow. */
+export function isHttpFailure({ status, durationMs }: HttpTransaction): boolean {
+  return status === undefined || status >= 400 || (durationMs ?? 0) > limits.httpSlowMs
+}
+
+const ignored: TcpHandlers = { onBytes: () => {}, onGap: () => {}, onEnd: () => {} }
+const latin1 = (bytes: Uint8Array): string => String.fromCharCode(...bytes)
+
+const methodPlaces = new Map(httpMethods.map((method, place) => [method, place]))
+const placesOfStatuses = new Map(httpStatuses.map((status, place) => [status as string, place]))
+const otherStatus = httpStatuses.indexOf('other')
+const statusPlace = (status: number): number => placesOfStatuses.get(String(status)) ?? otherStatus
