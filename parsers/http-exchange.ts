@@ -47,7 +47,7 @@ export interface HttpCounts {
   unpairedResponses: number
   /** Answers to what had been told as unanswered. */
   lateResponses: number
-  /** Times that framing was lost, by a fault or because bytes are missing, and times that a head was found after that. */
+  /** Times that framing was lost, as onLost tells, and times that a head was found after that. */
   losses: number
   foundHeads: number
   readonly faults: Record<HttpFault, number>
