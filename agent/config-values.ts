@@ -62,6 +62,21 @@ export const names = z
   .union([z.array(z.string()), z.string()], expected('names with commas between them'))
   .transform((given) => (typeof given === 'string' ? given.split(',') : given).map((name) => name.trim()).filter(Boolean))
 
+const portsMax = 16
+const isPort = (text: string): boolean => /^\d{1,5}$/.test(text) && Number(text) > 0 && Number(text) <= 65535
+
+/** `53,5353` in a flag or a variable; a list too in a file; none of them is a choice. Each costs the filter of a capture some instructions. */
+export const capturePorts = z
+  .union([z.array(z.number()), z.number(), z.string()], expected('ports with commas between them'))
+  .transform((given) =>
+    String(given)
+      .split(',')
+      .map((text) => text.trim())
+      .filter(Boolean),
+  )
+  .refine((list) => list.length <= portsMax && list.every(isPort), `expected at most ${portsMax} ports from 1 to 65535`)
+  .transform((list) => list.map(Number))
+
 /** Program and parameters, as text with blanks between them; a list in a file, where parameters may hold blanks. No shell reads it. */
 export const commandLine = z
   .union([z.array(z.string()), z.string()], expected('a program and its parameters, with blanks between them'))
@@ -185,11 +200,6 @@ export const ports = fromTexts('ports or ranges, such as 80,443,30000-32767', (t
   const [first, last] = [Number(match[1]), Number(match[2] ?? match[1])]
   return first <= last && last <= 65535 ? [{ first, last }] : undefined
 })
-
-/** Each of them costs the filter of a capture a few instructions. */
-export const capturePorts = fromTexts('at most 16 ports, such as 53,5353', (text): number[] | undefined =>
-  /^\d{1,5}$/.test(text) && Number(text) > 0 && Number(text) <= 65535 ? [Number(text)] : undefined,
-).refine((list) => list.length <= 16, 'expected at most 16 ports')
 
 export interface Network {
   readonly family: 'ipv4' | 'ipv6'

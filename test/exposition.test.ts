@@ -13,7 +13,7 @@ const isSteady = (line: string): boolean =>
 /** What the machine runs, who asked by HTTP, and names of pods are told by agent.ts, http/ and identity/; of those a tree has nothing. */
 const ofTheWholeAgent: readonly string[] = [
   'netvitals_node_info',
-  'netvitals_http_requests_total',
+  'netvitals_web_requests_total',
   'netvitals_pod_info',
   'netvitals_names_up',
   'netvitals_names_last_success_age_seconds',

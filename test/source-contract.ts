@@ -171,7 +171,7 @@ async function makeHost(name: string, root: string): Promise<{ host: Host; sourc
   const host = await createHost({
     root,
     tracer: name.startsWith('trace-'),
-    ...(name.startsWith('pcap-') && { capture: { device: 'any', dnsPorts: [53] }, captureProgram }),
+    ...(name.startsWith('pcap-') && { capture: { device: 'any', dnsPorts: [53], httpPorts: [80] }, captureProgram }),
     log: pino({ level: 'silent' }),
   })
   await host.start()

@@ -106,7 +106,10 @@ export function createHttpRequests({ subjectOf, isHost, onTransaction }: HttpOpt
     const add = (place: number, amount = 1): void => {
       values[block + place] = values[block + place]! + amount
     }
-    if (status === undefined || durationMs === undefined) return add(httpPlaces.unanswered)
+    if (status === undefined || durationMs === undefined) {
+      add(httpPlaces.unanswered)
+      return
+    }
     add(httpPlaces.answered + methodPlaces.get(method)! * httpStatuses.length + statusPlace(status))
     add(httpPlaces.durations + durationPlace(durationMs))
     add(httpPlaces.microseconds, Math.round(durationMs * 1000))
@@ -141,7 +144,8 @@ export function createHttpRequests({ subjectOf, isHost, onTransaction }: HttpOpt
     open(connection, clientSequence, timeMs) {
       const [client, server] = [subjectOf(connection.clientAddress), subjectOf(connection.serverAddress)]
       if (client === undefined && server === undefined) return ignored
-      const key = clientSequence === undefined ? `${latin1(connection.clientAddress)}${connection.clientPort}` : `${clientSequence}`
+      const key =
+        clientSequence === undefined ? `${latin1(connection.clientAddress)}${connection.clientPort}` : `${clientSequence}`
       const shared = findShared(connection, key, client, timeMs)
       const isClient = client !== undefined && !shared.hasClient
       const isServer = server !== undefined && !shared.servers.has(server)

@@ -1,5 +1,5 @@
-import type { PacketFault } from '../../parsers/packet-headers.ts'
 import type { HttpUnreadable } from '../../parsers/http-message.ts'
+import type { PacketFault } from '../../parsers/packet-headers.ts'
 import { dnsPlaces } from './dns-transactions.ts'
 import { httpPlaces } from './http-requests.ts'
 

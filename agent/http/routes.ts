@@ -112,7 +112,7 @@ export function createRoutes(parts: HttpParts, createServer: CreateServer, guard
   })
 
   app.addHook('onResponse', async (_request, reply) => {
-    self.add('netvitals_http_requests_total', { code: String(reply.statusCode) }, 1)
+    self.add('netvitals_web_requests_total', { code: String(reply.statusCode) }, 1)
   })
 
   app.setNotFoundHandler((_request, reply) => sendText(reply, 404, 'not found'))

@@ -1,3 +1,4 @@
+import { httpUnreadables } from '../../parsers/http-message.ts'
 import { conntrackStates, countLabelValues, eventTypes, type LabelName, lossKinds, retransmitKinds } from './labels.ts'
 
 export interface MetricDefinition {
@@ -168,6 +169,68 @@ export const catalogue = {
     labels: [],
     help: 'Answers to this machine that nobody was seen to have asked for: late, or forged, or the query was lost in the capture.',
     origin: 'packets of the DNS ports, by libpcap',
+  },
+
+  // HTTP
+  netvitals_http_requests_total: {
+    type: 'counter',
+    history: true,
+    scope: 'pod',
+    birth: 'first',
+    source: 'pcap-http',
+    labels: ['method', 'status', 'direction'],
+    only: { direction: ['out', 'in'] },
+    help: "HTTP/1 requests in plain text that were answered, by the answer's status; each once for who asked (out) and once for who was asked (in), however many devices it crosses.",
+    origin: 'packets of the HTTP ports, by libpcap',
+  },
+  netvitals_http_unanswered_total: {
+    type: 'counter',
+    scope: 'pod',
+    birth: 'first',
+    source: 'pcap-http',
+    labels: ['direction'],
+    only: { direction: ['out', 'in'] },
+    help: 'HTTP requests whose connection ended without an answer, or that have none after a minute.',
+    origin: 'packets of the HTTP ports, by libpcap',
+  },
+  netvitals_http_duration_seconds: {
+    type: 'histogram',
+    unit: 'seconds',
+    scope: 'pod',
+    birth: 'first',
+    source: 'pcap-http',
+    labels: ['direction'],
+    only: { direction: ['out', 'in'] },
+    help: 'From the first byte of a request to the first byte of its answer.',
+    origin: 'packets of the HTTP ports, by libpcap',
+  },
+  netvitals_http_unreadable_connections_total: {
+    type: 'counter',
+    scope: 'node',
+    birth: 'subject',
+    source: 'pcap-http',
+    labels: ['kind'],
+    only: { kind: httpUnreadables },
+    help: 'Connections to the HTTP ports in which there is nothing to be read.',
+    origin: 'packets of the HTTP ports, by libpcap',
+  },
+  netvitals_http_losses_total: {
+    type: 'counter',
+    scope: 'node',
+    birth: 'subject',
+    source: 'pcap-http',
+    labels: [],
+    help: 'Times that it could not be told where the next HTTP message begins, because packets were lost in the capture or are not as they should be; the next head is looked for.',
+    origin: 'packets of the HTTP ports, by libpcap',
+  },
+  netvitals_http_unpaired_total: {
+    type: 'counter',
+    scope: 'node',
+    birth: 'subject',
+    source: 'pcap-http',
+    labels: [],
+    help: 'HTTP requests and answers of which it cannot be told which belong to each other, after packets were lost.',
+    origin: 'packets of the HTTP ports, by libpcap',
   },
 
   // Packet capture
@@ -1665,7 +1728,7 @@ export const catalogue = {
     help: 'Values left out because a limit of series was reached.',
     origin: 'the agent',
   },
-  netvitals_http_requests_total: {
+  netvitals_web_requests_total: {
     type: 'counter',
     scope: 'node',
     birth: 'subject',

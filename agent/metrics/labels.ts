@@ -1,3 +1,4 @@
+import { httpMethods, httpUnreadables } from '../../parsers/http-message.ts'
 import { dropCategories } from './drop-category.ts'
 
 /** A label's values: a closed list, or free text with the most values one metric may show for one subject. */
@@ -82,6 +83,8 @@ export const responseCodes = [
   'other',
 ] as const
 
+export { httpMethods }
+
 /** Of the request, relative to the row: who asked sends it out, who was asked takes it in. */
 export const httpDirections = ['out', 'in'] as const
 
@@ -141,8 +144,8 @@ export const labels = {
   port: { max: 65, help: 'local port of a listener; `other` beyond the limit' },
   source: { max: 32, help: 'source of the agent, named as its file' },
   kind: {
-    values: [...lossKinds, ...retransmitKinds, ...eventTypes],
-    help: 'what was lost: `map_full` event whose key did not fit, `recursion` event inside an event, `destinations_full` socket whose destination did not fit, `long_line` line of a tool too long or cut, `tool` event the tool itself says it lost, `slow_client` single event that a reader was too slow for, `capture_ring` packet that waited in the kernel for too long, `capture_interface` packet that a device had no room for, `dns_full` DNS query whose answer could not be waited for. What made TCP retransmit: `fast` duplicate or selective acknowledgements, `timeout` the retransmission timer (all that is sent again in the loss state), `probe` a tail loss probe, `syn` and `synack` no answer in the handshake, `data` what a tool does not tell apart. Of single events: `drop`, `reset_sent`, `reset_received`, `retransmit`, `connect` one that failed, and `dns` a query with its answer or without',
+    values: [...lossKinds, ...retransmitKinds, ...eventTypes, ...httpUnreadables],
+    help: 'what was lost: `map_full` event whose key did not fit, `recursion` event inside an event, `destinations_full` socket whose destination did not fit, `long_line` line of a tool too long or cut, `tool` event the tool itself says it lost, `slow_client` single event that a reader was too slow for, `capture_ring` packet that waited in the kernel for too long, `capture_interface` packet that a device had no room for, `dns_full` DNS query whose answer could not be waited for. What made TCP retransmit: `fast` duplicate or selective acknowledgements, `timeout` the retransmission timer (all that is sent again in the loss state), `probe` a tail loss probe, `syn` and `synack` no answer in the handshake, `data` what a tool does not tell apart. Of single events: `drop`, `reset_sent`, `reset_received`, `retransmit`, `connect` one that failed, and `dns` a query with its answer or without. Of connections: `tls`, `h2` HTTP/2, `upgraded` to WebSocket and the like, `other` no HTTP',
   },
   outcome: {
     values: connectOutcomes,
@@ -150,6 +153,8 @@ export const labels = {
   },
   qtype: { values: queryTypes, help: 'what a DNS query asks for, as IANA names it' },
   rcode: { values: responseCodes, help: 'response code of a DNS answer, as IANA names it' },
+  method: { values: httpMethods, help: 'HTTP method' },
+  status: { values: httpStatuses, help: 'HTTP status code' },
   workload: { max: 512, help: 'what the pod belongs to; empty if that cannot be told' },
   workload_type: {
     max: 64,

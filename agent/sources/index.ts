@@ -11,6 +11,7 @@ import { createNetlinkQdisc } from './netlink-qdisc.ts'
 import { createNetlinkSockets } from './netlink-sockets.ts'
 import { createPcapCapture } from './pcap-capture.ts'
 import { createPcapDns } from './pcap-dns.ts'
+import { createPcapHttp } from './pcap-http.ts'
 import { createPcapIcmp } from './pcap-icmp.ts'
 import { createProcSnmp } from './proc-snmp.ts'
 import { createProcSockstat } from './proc-sockstat.ts'
@@ -45,6 +46,7 @@ export function createSources(host: Host, scripts: readonly UserScript[] = []): 
     createNetlinkNeighbours(host),
     createProcSoftnet(host),
     createPcapDns(host),
+    createPcapHttp(host),
     createPcapIcmp(host),
     createPcapCapture(host),
     ...(scripts.length > 0 ? [createBpftraceScripts(host, scripts)] : []),

@@ -11,10 +11,14 @@ const serverAddress = [10, 96, 0, 10]
 const hostAddress = [192, 168, 0, 1]
 const latin1 = (bytes: readonly number[]): string => Buffer.from(bytes).toString('latin1')
 const toPort = 53
+const toHttp = 80
 
 function start() {
   const told: DnsTransaction[] = []
-  const analysis = createAnalysis({ device: 'any', dnsPorts: [toPort] }, (transaction) => told.push(transaction))
+  const analysis = createAnalysis(
+    { device: 'any', dnsPorts: [toPort], httpPorts: [toHttp] },
+    { onDns: (transaction) => told.push(transaction) },
+  )
   analysis.own(host, true, [latin1(hostAddress)])
   analysis.own(pod, false, [latin1(podAddress)])
   let timeMs = 1_700_000_000_000

@@ -17,7 +17,7 @@ const namespaces = createNamespaces({ root: '/', libc: await loadLibc() })
 const { host } = namespaces
 const pods = [1, 2].map((i) => namespaces.stranger(4_026_000_000 + i, i))
 const [podA, podB] = pods as [NetworkNamespace, NetworkNamespace]
-const settings = { device: 'any', dnsPorts: [53] }
+const settings = { device: 'any', dnsPorts: [53], httpPorts: [] }
 let capture: Capture | undefined
 afterEach(async () => {
   await capture?.stop()
@@ -111,7 +111,7 @@ it('what was counted stays when the process ends, and the next adds to it', asyn
   capture = createCapture({ settings, host, log, program: file })
   await capture.start()
   capture.setOwners(new Map([['10.0.0.1', podA]]))
-  const totals = { packets: 9, ringDrops: 2, interfaceDrops: 0, cut: 0, unreadable: { cut: 1 }, dnsMalformed: 4, dnsUnmatched: 0, dnsNotFollowed: 0 } // biome-ignore format: a table
+  const totals = { packets: 9, ringDrops: 2, interfaceDrops: 0, cut: 0, unreadable: { cut: 1 }, dnsMalformed: 4, dnsUnmatched: 0, dnsNotFollowed: 0, httpUnreadable: {}, httpLosses: 0, httpUnpaired: 0, tcpEvicted: 0 } // biome-ignore format: a table
   tell(counts(2, { [dnsPlaces.unanswered]: 5 }), { type: 'totals', totals })
   await expect.poll(() => unansweredOf(podA)).toBe(5)
   await expect.poll(() => capture!.totals()).toEqual(totals)
@@ -149,7 +149,7 @@ it('hands on single queries with whose they are, and how many were not shown', a
   capture = createCapture({ settings, host, log, program: file })
   const events: unknown[] = []
   capture.onDns((report, netns) => events.push([report.name, netns]))
-  capture.onNotShown((count) => events.push(count))
+  capture.onNotShown((_, count) => events.push(count))
   await capture.start()
   capture.setOwners(new Map([['10.0.0.1', podA]]))
   const end = { address: '10.0.0.1', port: 40_000 }

@@ -106,8 +106,8 @@ describe('GET /metrics', () => {
     const { app } = appOf()
     for (const url of ['/metrics', '/nothing', '/nothing']) await app.inject(url)
     const { payload } = await app.inject('/metrics')
-    expect(payload).toContain('netvitals_http_requests_total{code="200"} 1\n')
-    expect(payload).toContain('netvitals_http_requests_total{code="404"} 2\n')
+    expect(payload).toContain('netvitals_web_requests_total{code="200"} 1\n')
+    expect(payload).toContain('netvitals_web_requests_total{code="404"} 2\n')
   })
 
   it('says 500 and why in the log if the sweep breaks', async () => {
