@@ -113,7 +113,7 @@ export function readPacketHeaders(
   linkType: number,
   headers: PacketHeaders,
 ): PacketFault | undefined {
-  const end = Math.min(from + Math.min(capturedLength, wireLength), bytes.length)
+  const end = Math.min(from + capturedLength, bytes.length)
   const wireEnd = from + wireLength
   headers.packetType = undefined
   switch (linkType) {

@@ -193,6 +193,16 @@ describe.each(orders)('pcapng, %s', (_, isLittleEndian) => {
     const file = [...section(n), ...device(n, 1, [], 2), ...block(n, 3, [...n.n32(1500), ...padded([1, 2])])]
     expect(readAll(Uint8Array.from(file)).packets).toEqual([{ bytes: [1, 2], wireLength: 1500, timeMs: undefined, linkType: 1 }])
   })
+  it('has no more of a packet than the longest may have', () => {
+    const bytes = Array(300_000).fill(1)
+    const file = [...section(n), ...device(n, 1, [], 400_000), ...block(n, 3, [...n.n32(bytes.length), ...bytes])]
+    expect(readAll(Uint8Array.from(file)).packets[0]?.bytes.length).toBe(262_144)
+  })
+  it('reads no options behind their end', () => {
+    const options = [...option(n, 0, []), ...option(n, 9, [9])]
+    const file = [...section(n), ...device(n, 1, options), ...enhanced(n, 0, 5_000_000n, [1])]
+    expect(readAll(Uint8Array.from(file)).packets[0]?.timeMs).toBe(5000)
+  })
   it('passes over a large block without keeping it', () => {
     const length = 16 << 20
     const reader = createPcapReader({ onPacket: () => undefined })

@@ -234,6 +234,15 @@ describe('a connection', () => {
     expect(seen).toHaveLength(1)
     expect(seen[0]).toMatchObject({ calls: ['client "GET"'], isSeenFromStart: true, clientPort: 40_000 })
   })
+  it('may have the same port at both ends', () => {
+    const { send, seen } = watch()
+    const ports = { clientPort: 179, serverPort: 179 }
+    send('client', { sequence: 1000, flags: syn, ...ports })
+    send('server', { sequence: 5000, acknowledgement: 1001, flags: syn | ack, ...ports })
+    send('server', { sequence: 5001, acknowledgement: 1001, payload: text('OPEN'), ...ports })
+    send('client', { sequence: 1001, acknowledgement: 5005, payload: text('open'), ...ports })
+    expect(seen.map(({ calls }) => calls)).toEqual([['server "OPEN"', 'client "open"']])
+  })
   it('may carry data in its SYN (RFC 7413), which come again if the server did not take them', () => {
     const { send, seen } = watch()
     send('client', { sequence: 1000, flags: syn, payload: text('GET') })
