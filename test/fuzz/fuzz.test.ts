@@ -16,9 +16,17 @@ function fuzz(...args: readonly string[]): { status: number | null; lines: strin
 describe('the parsers', () => {
   // The same inputs each time; `make fuzz` has new ones.
   it('keep their promises with 20,000 damaged inputs each', { timeout: 120_000 }, () => {
-    const { status, lines } = fuzz('--count=20000', '--seed=1')
-    expect(status, lines.join('\n')).toBe(0)
-    expect(lines.map((line) => line.replace(/:.*/, ''))).toEqual(['dns-message', 'dns-stream'])
+    const { status, lines: all } = fuzz('--count=20000', '--seed=1')
+    expect(status, all.join('\n')).toBe(0)
+    // On a slow machine there is more to say.
+    const lines = all.filter((line) => !/: \d+ of \d+, seed 1$/.test(line))
+    expect(lines.map((line) => line.replace(/:.*/, ''))).toEqual([
+      'dns-message',
+      'dns-stream',
+      'packet-headers',
+      'pcap-file',
+      'tcp-streams',
+    ])
     expect(lines.filter((line) => !/^[\w-]+: 20000 inputs of seed 1, \d+ a second: \w/.test(line))).toEqual([])
   })
 })
