@@ -22,8 +22,8 @@ export interface Capture {
   readonly settings: CaptureSettings | undefined
   /** Resolves when packets are captured, or it is known why not, or after a while. */
   start(): Promise<void>
-  /** undefined: packets are being captured. Otherwise why not, in words. */
-  missing(): string | undefined
+  /** undefined: packets are being captured. Otherwise why not, in words; a fault, unless this machine or its settings cannot give any. */
+  missing(): { readonly reason: string; readonly isFault: boolean } | undefined
   /** From now on what comes from or goes to these addresses is the namespaces', and of no other address anybody's. Returns how many found no room. */
   setOwners(owners: ReadonlyMap<string, NetworkNamespace>): number
   /** Of each namespace, in as many places as countPlaces tells; totals since the agent's start. */
@@ -76,7 +76,7 @@ export function createCapture({
   let lastSubject = 0
   let before = createTotals()
   let current = createTotals()
-  let reason: string | undefined = 'not started'
+  let missing: ReturnType<Capture['missing']> = { reason: 'not started', isFault: false }
   let settle: (() => void) | undefined
 
   const child: Child | undefined =
@@ -125,11 +125,11 @@ export function createCapture({
   function take(report: CaptureReport): void {
     switch (report.type) {
       case 'ready':
-        reason = undefined
+        missing = undefined
         settle?.()
         break
       case 'absent':
-        reason = report.reason
+        missing = { reason: report.reason, isFault: false }
         void child?.stop() // it would fail again
         settle?.()
         break
@@ -162,7 +162,7 @@ export function createCapture({
     }
     before = addTotals(before, current)
     current = createTotals()
-    reason ??= `the process that captures has ended: ${child?.status().lastEnd ?? 'it will begin again'}`
+    missing ??= { reason: `the process that captures has ended: ${child?.status().lastEnd ?? '?'}`, isFault: true }
     settle?.()
   }
 
@@ -183,11 +183,11 @@ export function createCapture({
     settings,
     async start() {
       if (child === undefined) {
-        reason = 'switched off'
+        missing = { reason: 'switched off', isFault: false }
         return
       }
       if (!existsSync(program)) {
-        reason = `there is no ${program}`
+        missing = { reason: `there is no ${program}`, isFault: false }
         return
       }
       const settled = new Promise<void>((resolve) => {
@@ -197,7 +197,7 @@ export function createCapture({
       child.start()
       await settled
     },
-    missing: () => reason,
+    missing: () => missing,
     setOwners(next) {
       if (child === undefined) return 0
       const gone: string[] = []
@@ -232,7 +232,7 @@ export function createCapture({
     onNotShown: (listener) => void onNotShown.push(listener),
     async stop() {
       await child?.stop()
-      reason = 'stopped'
+      missing = { reason: 'stopped', isFault: false }
     },
   }
 }

@@ -12,9 +12,9 @@ export function createPcapCapture({ capture }: Host): Source<Metric> {
     writes: metricsOf('pcap-capture'),
     needs: captureNeeds,
     async collect(sink) {
-      const reason = capture.missing()
-      if (reason !== undefined && capture.starts() === 0) {
-        for (const metric of metricsOf('pcap-capture')) sink.absent(metric, reason)
+      const missing = capture.missing()
+      if (missing !== undefined && !missing.isFault) {
+        for (const metric of metricsOf('pcap-capture')) sink.absent(metric, missing.reason)
         return
       }
       const of = 'node'
@@ -27,7 +27,6 @@ export function createPcapCapture({ capture }: Host): Source<Metric> {
       sink.lost('capture_ring', ringDrops)
       sink.lost('capture_interface', interfaceDrops)
       sink.lost('dns_full', dnsNotFollowed)
-      if (reason !== undefined) throw new Error(reason)
     },
   }
 }

@@ -23,12 +23,12 @@ export function createPcapDns(host: Host): Source<Metric> {
       capture.onNotShown((kind, count) => void (kind !== 'dns' || signal.aborted || out.notShown(kind, count, Date.now())))
     },
     async collect(sink) {
-      const reason = capture.missing()
-      if (reason !== undefined && capture.starts() === 0) {
-        for (const metric of metricsOf('pcap-dns')) sink.absent(metric, reason)
+      const missing = capture.missing()
+      if (missing?.isFault) throw new Error(missing.reason)
+      if (missing !== undefined) {
+        for (const metric of metricsOf('pcap-dns')) sink.absent(metric, missing.reason)
         return
       }
-      if (reason !== undefined) throw new Error(reason)
       for (const [netns, values] of capture.counts('dns')) emitCounts(sink, netns, values, netns === host.namespaces.host)
       const { dnsMalformed, dnsUnmatched } = capture.totals()
       sink.emit('netvitals_dns_malformed_total', { of: 'node', labels: {}, value: dnsMalformed })

@@ -19,12 +19,12 @@ export function createPcapHttp({ capture }: Host): Source<Metric> {
     needs: captureNeeds,
     async collect(sink) {
       const isOff = capture.settings?.httpPorts.length === 0
-      const reason = isOff ? 'no port is set: --capture.http-ports' : capture.missing()
-      if (reason !== undefined && (isOff || capture.starts() === 0)) {
-        for (const metric of metricsOf('pcap-http')) sink.absent(metric, reason)
+      const missing = isOff ? { reason: 'no port is set: --capture.http-ports', isFault: false } : capture.missing()
+      if (missing?.isFault) throw new Error(missing.reason)
+      if (missing !== undefined) {
+        for (const metric of metricsOf('pcap-http')) sink.absent(metric, missing.reason)
         return
       }
-      if (reason !== undefined) throw new Error(reason)
       for (const [netns, values] of capture.counts('http'))
         httpDirections.forEach((direction, i) => {
           emitDirection(sink, netns, direction, values.subarray(i * httpPlaces.direction, (i + 1) * httpPlaces.direction))

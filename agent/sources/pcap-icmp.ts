@@ -12,12 +12,12 @@ export function createPcapIcmp({ capture, namespaces }: Host): Source<Metric> {
     writes: metricsOf('pcap-icmp'),
     needs: captureNeeds,
     async collect(sink) {
-      const reason = capture.missing()
-      if (reason !== undefined && capture.starts() === 0) {
-        for (const metric of metricsOf('pcap-icmp')) sink.absent(metric, reason)
+      const missing = capture.missing()
+      if (missing?.isFault) throw new Error(missing.reason)
+      if (missing !== undefined) {
+        for (const metric of metricsOf('pcap-icmp')) sink.absent(metric, missing.reason)
         return
       }
-      if (reason !== undefined) throw new Error(reason)
       for (const [netns, [value = 0]] of capture.counts('fragmentationNeeded'))
         if (value > 0 || netns === namespaces.host)
           sink.emit('netvitals_icmp_received_fragmentation_needed_total', { of: { netns }, labels: {}, value })

@@ -68,7 +68,8 @@ requireRoot('an agent without privileges', () => {
   const outcomes = ({ sources }: CheckReport): Record<string, string> =>
     Object.fromEntries(sources.map(({ name, outcome }) => [name, outcome]))
   const traced = ['trace-drops', 'trace-resets', 'trace-retransmits', 'trace-connects', 'trace-icmp', 'trace-events']
-  /** All but the tracer read what everybody may read. */
+  const captured = ['pcap-dns', 'pcap-icmp', 'pcap-capture']
+  /** All but the tracer and the capture read what everybody may read. */
   const everyone = {
     'trace-edges': 'ok', // how many there are, of which the kernel is asked
     'netlink-sockets': 'ok',
@@ -96,6 +97,7 @@ requireRoot('an agent without privileges', () => {
     { capabilities: [], events: 'absent' },
     { capabilities: ['net_admin'], events: 'absent' },
     { capabilities: ['bpf'], events: 'absent' },
+    { capabilities: ['net_raw'], events: 'absent' },
     { capabilities: ['bpf', 'perfmon'], events: 'ok' },
   ] as const
   describe.each(variants)('with $capabilities', ({ capabilities, events }) => {
@@ -105,15 +107,22 @@ requireRoot('an agent without privileges', () => {
       expect(status).toBe(0)
       expect(report.outcome).not.toBe('failed')
       const entries = capabilities.includes('net_admin' as never) ? 'ok' : 'absent'
+      const packets = capabilities.includes('net_raw' as never) ? 'ok' : 'absent'
       expect(outcomes(report)).toEqual({
         ...Object.fromEntries(traced.map((name) => [name, events])),
         ...everyone,
+        ...Object.fromEntries(captured.map((name) => [name, packets])),
+        'pcap-http': 'absent', // unless ports are set
         'netlink-conntrack-entries': entries,
       })
       for (const { name, reason, metrics, skipped } of report.sources) {
         if (traced.includes(name) && events === 'absent') {
           expect(reason).toMatch(/^needs CAP_BPF and CAP_PERFMON/)
           for (const metric of metrics) expect(metric).toMatchObject({ outcome: 'absent', reason })
+        } else if (name === 'pcap-http') {
+          expect(reason).toMatch(/--capture.http-ports/)
+        } else if (captured.includes(name) && packets === 'absent') {
+          expect(reason).toMatch(/^cannot capture on any: .*CAP_NET_RAW$/)
         } else if (name === 'netlink-conntrack-entries' && entries === 'absent') {
           expect(reason).toMatch(/CAP_NET_ADMIN/)
         } else {
@@ -145,7 +154,7 @@ requireRoot('an agent without privileges', () => {
       // On most machines /run is root's alone.
       const isRunOpen = (fs.statSync('/run').mode & 0o002) !== 0
       expect(screen).toMatch(isRunOpen ? /socket +\/run\/netvitals\/agent\.sock/ : /socket +none: .*permission denied/)
-      expect(screen).toMatch(/9 ok, 7 absent, 0 failed/)
+      expect(screen).toMatch(/9 ok, 11 absent, 0 failed/)
       expect(ask('/healthz').status).toBe(200)
       expect(ask('/readyz').status).toBe(200)
       expect(ask('/').status).toBe(200)

@@ -68,9 +68,9 @@ const unansweredOf = (netns: NetworkNamespace): number | undefined =>
 
 it('tells why nothing is captured, and does not try again', async () => {
   capture = createCapture({ settings, host, log, program: program([{ type: 'absent', reason: 'no pcap' }]).file })
-  expect(capture.missing()).toBe('not started')
+  expect(capture.missing()).toEqual({ reason: 'not started', isFault: false })
   await capture.start()
-  expect(capture.missing()).toBe('no pcap')
+  expect(capture.missing()).toEqual({ reason: 'no pcap', isFault: false })
   await capture.stop()
   expect(capture.starts()).toBe(1)
 })
@@ -78,13 +78,17 @@ it('tells why nothing is captured, and does not try again', async () => {
 it('switched off: no process', async () => {
   capture = createCapture({ settings: undefined, host, log })
   await capture.start()
-  expect([capture.missing(), capture.starts(), capture.setOwners(new Map([['10.0.0.1', podA]]))]).toEqual(['switched off', 0, 0])
+  expect([capture.missing()?.reason, capture.starts(), capture.setOwners(new Map([['10.0.0.1', podA]]))]).toEqual([
+    'switched off',
+    0,
+    0,
+  ])
 })
 
 it('the program is not there', async () => {
   capture = createCapture({ settings, host, log, program: '/nowhere/capture.js' })
   await capture.start()
-  expect(capture.missing()).toBe('there is no /nowhere/capture.js')
+  expect(capture.missing()).toEqual({ reason: 'there is no /nowhere/capture.js', isFault: false })
 })
 
 it('tells the process whose the addresses are, as they change, and again when it begins anew', async () => {
@@ -116,7 +120,8 @@ it('what was counted stays when the process ends, and the next adds to it', asyn
   await expect.poll(() => unansweredOf(podA)).toBe(5)
   await expect.poll(() => capture!.totals()).toEqual(totals)
   end()
-  await expect.poll(() => capture!.missing()).toBe('the process that captures has ended: exit status 3')
+  const ended = { reason: 'the process that captures has ended: exit status 3', isFault: true }
+  await expect.poll(() => capture!.missing()).toEqual(ended)
   expect([unansweredOf(podA), capture.totals()]).toEqual([5, totals])
   await expect.poll(() => capture!.starts(), { timeout: 5000 }).toBe(2)
   await expect.poll(() => capture!.missing(), { timeout: 5000 }).toBeUndefined()
