@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { startWiring, type Wiring } from '../wiring.ts'
-import { expectEvents, expectNothingLost, readEvents, readStack } from './events.ts'
+import { expectEvents, expectNothingLost, expectSum, readEvents, readStack } from './events.ts'
 import { isBefore } from './expected-absences.ts'
 import { createTopology, type Holder, type Namespace, requireRoot, slowness, type Topology } from './topology.ts'
 
@@ -44,7 +44,7 @@ requireRoot('TCP retransmissions', () => {
       )
       .toBe(true)
     const kinds = readEvents(wiring, namespace, byKind)
-    expect(Object.values(kinds).reduce((a, b) => a + b, 0)).toBe(segments - readRefusedBelow())
+    expectSum(wiring, namespace, byKind, segments - readRefusedBelow())
     return kinds
   }
 

@@ -60,9 +60,18 @@ function missingForTruth(): string | undefined {
 /** `describe` for tests on the real kernel. Where they cannot run they are skipped, loudly; in CI they fail. */
 export const requireRoot = (title: string, body: () => void): void => describeUnless(missingForTruth(), title, body)
 
+/**
+ * On a 6.18 that is a guest of a guest a tracepoint's BPF programs are now and then not run for a burst of events, ours and
+ * bpftrace's alike, and nobody is told: of 3,000 retransmissions perf counted 3,000 at the same tracepoint, but the
+ * program's own number of runs (kernel.bpf_stats_enabled) was 2,500 and that of its misses 0. So a test that saw fewer
+ * events than there were, none of another kind, and nothing lost, is tried again; each try asks for exactly as many.
+ */
+export const leftOut = 'fewer events than there were, and nothing is said to be lost'
+const retry = { count: 2, condition: new RegExp(leftOut) }
+
 /** The same for whatever is missing; undefined: nothing is. */
 export function describeUnless(missing: string | undefined, title: string, body: () => void): void {
-  if (missing === undefined) return void describe(title, body)
+  if (missing === undefined) return void describe(title, { retry }, body)
   if (process.env.CI === 'true') {
     describe(title, () => {
       test('can run here', () => {
