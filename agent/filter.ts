@@ -8,10 +8,12 @@ export function isLetThrough<T>({ only, not }: Choice<T>, isFitting: (value: T) 
   return (only.length === 0 || only.some(isFitting)) && !not.some(isFitting)
 }
 
-export function isNamed(pattern: EndPattern, { namespace, pod }: EventEnd): boolean {
-  if (namespace === undefined || pod === undefined) return false
+/** A Service or a network, which is no pod, goes by its own name. */
+export function isNamed(pattern: EndPattern, { namespace, pod, workload }: EventEnd): boolean {
+  const name = pod ?? workload
+  if (namespace === undefined || name === undefined) return false
   if (namespace === '' && pod === '') return pattern === 'host'
-  return pattern !== 'host' && pattern.pod.test(pod) && (pattern.namespace?.test(namespace) ?? true)
+  return pattern !== 'host' && pattern.pod.test(name) && (pattern.namespace?.test(namespace) ?? true)
 }
 
 /** An IPv6 network holds no IPv4 addresses, though ::/0 would by way of ::ffff:0:0/96. */

@@ -1,9 +1,11 @@
 import type { EventEnd } from '../events.ts'
 
 /** As flags take it; undefined: it has none. */
-export function findName({ namespace, pod }: EventEnd): string | undefined {
-  if (namespace === undefined || pod === undefined) return undefined
-  return namespace === '' && pod === '' ? 'host' : quote(`${namespace}/${pod}`)
+export function findName({ namespace, pod, workload }: EventEnd): string | undefined {
+  const name = pod ?? workload
+  if (namespace === undefined || name === undefined) return undefined
+  if (namespace === '') return pod === '' ? 'host' : quote(name)
+  return quote(`${namespace}/${name}`)
 }
 
 /** A name with a blank or an arrow in it could look like two. */
