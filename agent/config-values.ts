@@ -1,5 +1,6 @@
 import net from 'node:net'
 import { z } from 'zod/v3' // a seventh of the memory of v4, which loads every language's messages
+import { dnsRcodeName, dnsTypeName } from '../parsers/dns-message.ts'
 import { limits } from './limits.ts'
 import { dropCategories } from './metrics/drop-category.ts'
 import { connectOutcomes, type EventType, eventTypes, labels, retransmitKinds, tcpStates } from './metrics/labels.ts'
@@ -158,12 +159,50 @@ export const outcomes = oneOf(connectOutcomes.filter((outcome) => outcome !== 'c
 export const kinds = oneOf(retransmitKinds)
 export const protocols = oneOf(labels.protocol.values)
 
-/** Of the whole text; `*` stands for any characters. */
-const toPattern = (text: string, flags = 's'): RegExp =>
-  new RegExp(`^${text.replaceAll(/[.\\+?^${}()|[\]]/g, '\\$&').replaceAll(/\*+/g, '.*')}$`, flags)
+/**
+ * Of the whole text; `*` stands for any characters. What stands between two is looked for once, from the left: others give the
+ * names, and could have all ways tried.
+ */
+function toPattern(text: string, flags = 's'): RegExp {
+  const [first = '', ...others] = text.replaceAll(/[.\\+?^${}()|[\]]/g, '\\$&').split(/\*+/)
+  const last = others.pop()
+  const between = others.map((part, i) => `(?=(.*?${part}))\\${i + 1}`).join('')
+  return new RegExp(`^${first}${between}${last === undefined ? '' : `.*${last}`}$`, flags)
+}
 
 export const reasons = fromTexts("the kernel's names, such as netfilter_drop or tcp_*, with commas between them", (text) =>
   /^[\w*]+$/.test(text) ? [toPattern(text, 'i')] : undefined,
+)
+
+/** IANA's words, and for numbers without one those that events have. */
+const dnsWords = (prefix: string, most: number, nameOf: (number: number) => string | undefined) => (text: string) => {
+  const wanted = text.toUpperCase()
+  for (let number = 0; number <= most; number++) {
+    const name = nameOf(number)?.toUpperCase()
+    if (wanted === name || wanted === `${prefix}${number}`) return name ?? wanted
+  }
+  return undefined
+}
+const readQueryType = dnsWords('TYPE', 0xffff, dnsTypeName)
+const readResponseCode = dnsWords('RCODE', 0xfff, dnsRcodeName)
+
+export const queryTypes = fromTexts('types of DNS records, such as A, AAAA or TYPE64, with commas between them', (text) => {
+  const type = readQueryType(text)
+  return type === undefined ? undefined : [type]
+})
+/** Undefined: unanswered. */
+export const responseCodes = fromTexts(
+  'DNS response codes, such as NXDOMAIN or SERVFAIL, or unanswered, with commas between them',
+  (text): (string | undefined)[] | undefined => {
+    if (text.toLowerCase() === 'unanswered') return [undefined]
+    const code = readResponseCode(text)
+    return code === undefined ? undefined : [code]
+  },
+)
+/** With or without the dot at the end; the root is '.'. */
+export const dnsNames = fromTexts(
+  'DNS names, such as db.shop.svc.cluster.local or *.example.com, with commas between them',
+  (text): RegExp[] | undefined => (/^\S+$/.test(text) ? [toPattern(text.replace(/\.$/, ''), 'is')] : undefined),
 )
 
 /** One end of an event. */

@@ -6,6 +6,7 @@ import {
   capturePorts,
   categories,
   commandLine,
+  dnsNames,
   duration,
   eventTypeNames,
   expected,
@@ -23,7 +24,9 @@ import {
   ports,
   processes,
   protocols,
+  queryTypes,
   reasons,
+  responseCodes,
   scripts,
   seconds,
   since,
@@ -41,7 +44,7 @@ export const commands = {
   sweep: 'measure once and print the metrics',
   check: 'say what this machine can give, what it cannot, and why',
   prove: 'cause faults in throw-away network namespaces and compare what is counted',
-  observe: 'show single drops, resets, retransmissions and failed connects',
+  observe: 'show single drops, resets, retransmissions, failed connects and DNS queries',
   record: 'write what is counted, sweep by sweep, and single events, for replay',
   replay: 'print the metrics that recordings of trace tools would have made',
   'show sockets': 'which TCP sockets there are, whose they are, and what they wait for',
@@ -351,7 +354,7 @@ const settings = {
   type: {
     schema: eventTypeNames,
     value: 'TYPES',
-    help: `what happened: ${eventTypes.join(', ')}; reset is both kinds`,
+    help: `what happened: ${eventTypes.join(', ')}; reset is both kinds. DNS queries that were answered well and in time are shown only if dns, or one of --rcode, --qtype and --name, is asked for`,
     ...asFilter,
     short: 't',
   },
@@ -403,6 +406,19 @@ const settings = {
     schema: outcomes,
     value: 'OUTCOMES',
     help: `of connects, how they failed: ${connectOutcomes.filter((outcome) => outcome !== 'connected').join(', ')}`,
+    ...asFilter,
+  },
+  rcode: {
+    schema: responseCodes,
+    value: 'CODES',
+    help: 'of DNS queries, how they were answered: NOERROR, NXDOMAIN, SERVFAIL, REFUSED and others of IANA, or unanswered',
+    ...asFilter,
+  },
+  qtype: { schema: queryTypes, value: 'TYPES', help: 'of DNS queries, what they ask for, such as A, AAAA or SRV', ...asFilter },
+  name: {
+    schema: dnsNames,
+    value: 'NAMES',
+    help: 'of DNS queries, the name they ask for; * stands for any characters, also dots',
     ...asFilter,
   },
   'sockets.output': {
@@ -476,6 +492,11 @@ const settings = {
   },
   peer: { schema: networks, value: 'NETWORKS', help: 'address or network of the other end', ...asSocketFilter },
 } as const satisfies Record<string, Setting>
+
+/** Flags without a value, each for a filter with one. */
+const shorthands: Readonly<Record<string, { readonly of: SettingName; readonly value: string }>> = {
+  dns: { of: 'type', value: 'dns' },
+}
 
 /** Where commands look for the agent. Alone of all places it may be missing: without privileges nobody can make it. */
 export const defaultSocket = settings['web.socket'].default
@@ -606,6 +627,7 @@ function readFlags(argv: readonly string[]): {
           return [flagOf(name), { type, ...(short && { short }) }]
         }),
       ),
+      ...Object.fromEntries(Object.keys(shorthands).map((name) => [name, { type: 'boolean' as const }])),
       ...otherFlags,
     },
     strict: false,
@@ -637,14 +659,16 @@ function readFlags(argv: readonly string[]): {
       isNot = true
       continue
     }
-    const { setting, settingName } = findSetting(name, command ?? 'serve', rawName, seeHelp)
+    const shorthand = shorthands[name]
+    const { setting, settingName } = findSetting(shorthand?.of ?? name, command ?? 'serve', rawName, seeHelp)
     if (isNot && !setting.isFilter) throw new ConfigError(notBeforeFilter)
-    if (setting.value === '' && value !== undefined) throw new ConfigError(`${rawName} takes no value`)
-    if (setting.value !== '' && (value === undefined || (!inlineValue && /^-./.test(value))))
+    const takesValue = setting.value !== '' && shorthand === undefined
+    if (!takesValue && value !== undefined) throw new ConfigError(`${rawName} takes no value`)
+    if (takesValue && (value === undefined || (!inlineValue && /^-./.test(value))))
       throw new ConfigError(`${rawName} needs a value: ${rawName} ${setting.value}`)
     const before = flags.get(settingName) ?? []
     if (before.length > 0 && !setting.isFilter) throw new ConfigError(`${rawName} is given twice; give it once`)
-    flags.set(settingName, [...before, { where: rawName, value: value ?? true, isNot }])
+    flags.set(settingName, [...before, { where: rawName, value: shorthand?.value ?? value ?? true, isNot }])
     isNot = false
   }
   // The value of a flag that does not exist would look like one.
@@ -771,7 +795,12 @@ function helpText(command: Command | undefined): string {
     flags
       .filter(([, { isFilter = false }]) => isFilter === wanted)
       .map(([name, setting]) => describeSetting(name, setting, shown))
-  const filters = describe(true)
+  const filters = [
+    ...describe(true),
+    ...Object.entries(shorthands)
+      .filter(([, { of }]) => settings[of].commands.some((name) => name === shown))
+      .map(([name, { of, value }]) => `  --${name}\n${wrap(`short for --${flagOf(of)} ${value}`, 6)}`),
+  ]
   const usage =
     command === undefined
       ? [

@@ -1,7 +1,7 @@
 import type { Identity } from './identity/identity.ts'
 import { limits } from './limits.ts'
 import type { EventType } from './metrics/labels.ts'
-import type { EventEndReport, EventReport, Subject } from './sources/source.ts'
+import type { DnsEvent, EventEndReport, EventReport, Subject } from './sources/source.ts'
 
 /** Of what `observe -o json` and /api/v1/events print; a field may be added within a version, never changed. */
 export const eventSchemaVersion = 1
@@ -11,6 +11,7 @@ export interface EventEnd {
   /** Kubernetes namespace, or `@netns`; with `pod` both empty for the host itself. */
   readonly namespace?: string
   readonly pod?: string
+  /** What the pod belongs to; without a pod the Service, or the network, that has the address. */
   readonly workload?: string
   readonly address?: string
   readonly port?: number
@@ -22,6 +23,8 @@ export interface NetworkEvent extends Omit<EventReport, 'of' | 'source' | 'desti
   readonly time: string
   readonly source: EventEnd
   readonly destination: EventEnd
+  /** It went well: to be seen by who asks for it. */
+  readonly routine?: true
 }
 
 /** Events there were, but that are not shown: more came than the limit lets through, or than one reader took in time. */
@@ -31,27 +34,29 @@ export interface NotShown {
   readonly of: EventType | 'slow_reader'
   /** Exactly. In packets for drops, segments for retransmissions; events for a slow reader. */
   readonly count: number
+  /** All of them went well. */
+  readonly routine?: true
 }
 export type EventMessage = NetworkEvent | NotShown
 
 export interface Events {
   /** Names both ends, keeps the event and tells everybody who listens. */
   event(report: EventReport): void
-  notShown(of: EventType, count: number, timeMs: number): void
-  /** The newest, oldest first; at most limits.eventsKept. */
+  notShown(of: EventType, count: number, timeMs: number, isRoutine?: boolean): void
+  /** The newest by their time, oldest first: at most limits.eventsKept, and limits.routineEventsKept of what went well. */
   recent(): readonly EventMessage[]
   /** Until the returned function is called. */
   subscribe(listener: (message: EventMessage) => void): () => void
 }
 
-/** The bounded stream of single events, for `observe` and the page. */
+/** The bounded stream of single events, for `observe`. What went well never takes the place of what did not. */
 export function createEvents(identity: EndNames, now = () => performance.now()): Events {
-  const kept: EventMessage[] = []
+  const kept = createKeep(limits.eventsKept)
+  const routine = createKeep(limits.routineEventsKept)
   const listeners = new Set<(message: EventMessage) => void>()
 
   function publish(message: EventMessage): void {
-    kept.push(message)
-    if (kept.length > 2 * limits.eventsKept) kept.splice(0, kept.length - limits.eventsKept)
+    ;(message.routine ? routine : kept).add(message)
     for (const listener of listeners) listener(message)
   }
 
@@ -62,18 +67,38 @@ export function createEvents(identity: EndNames, now = () => performance.now()):
         ...rest,
         source: nameEnd(source, of, identity, now),
         destination: nameEnd(destination, of, identity, now),
+        ...(rest.dns && isAnsweredWell(rest.dns) && { routine: true }),
       })
     },
-    notShown(of, count, timeMs) {
-      publish({ time: formatTime(timeMs), type: 'not_shown', of, count })
+    notShown(of, count, timeMs, isRoutine = false) {
+      publish({ time: formatTime(timeMs), type: 'not_shown', of, count, ...(isRoutine && { routine: true }) })
     },
-    recent: () => kept.slice(-limits.eventsKept),
+    recent: () => [...kept.newest(), ...routine.newest()].sort(byTime),
     subscribe(listener) {
       listeners.add(listener)
       return () => void listeners.delete(listener)
     },
   }
 }
+
+/** An unanswered query is told seconds after it was sent. */
+const byTime = (a: EventMessage, b: EventMessage): number => (a.time < b.time ? -1 : a.time > b.time ? 1 : 0)
+
+/** The newest `most`. */
+function createKeep(most: number): { add(message: EventMessage): void; newest(): readonly EventMessage[] } {
+  const kept: EventMessage[] = []
+  return {
+    add(message) {
+      kept.push(message)
+      if (kept.length > 2 * most) kept.splice(0, kept.length - most)
+    },
+    newest: () => kept.slice(-most),
+  }
+}
+
+/** Without an error, and not slowly. */
+const isAnsweredWell = ({ responseCode, durationMs = 0 }: DnsEvent): boolean =>
+  responseCode === 'NOERROR' && durationMs <= limits.dnsSlowMs
 
 type EndNames = Pick<Identity, 'resolve' | 'endOf' | 'lookForUnknown'>
 

@@ -186,18 +186,24 @@ export const limits = {
   // single events
   /** Of each type in a second, or at once after a quiet one; what is more is counted. */
   eventsPerSecond: 200,
+  /** Of these, what went well: the rest is for what did not. */
+  routineEventsPerSecond: 100,
   /** The kernel is given a share of them so often, and asked for what it has. */
   eventsIntervalMs: 100,
   /** Events in the kernel not yet read; 88 bytes each. */
   eventRingBytes: 1 << 18,
   /** The newest, for `observe --last`; some 500 bytes each. */
   eventsKept: 4096,
+  /** Beside them, of what went well. */
+  routineEventsKept: 1024,
   /** Events waiting for one reader that is slow; the rest it is told the number of. */
   eventsQueued: 8192,
   /** Readers at once. */
   eventReaders: 16,
   /** Given to a reader at a time. */
   eventsPerWrite: 64,
+  /** Of a name that was asked for, in a line for people; it has up to 1,003. */
+  shownNameCharacters: 100,
   /** Addresses in the kernel whose function is remembered. */
   kernelSymbols: 512,
 

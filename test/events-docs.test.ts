@@ -5,6 +5,7 @@ import { type EventEnd, type EventMessage, eventSchemaVersion, type NetworkEvent
 import { limits } from '../agent/limits.ts'
 import { dropCategories } from '../agent/metrics/drop-category.ts'
 import { connectOutcomes, type EventType, eventTypes, labels, retransmitKinds } from '../agent/metrics/labels.ts'
+import type { DnsEvent } from '../agent/sources/source.ts'
 import { tcpFlagNames } from '../parsers/tcp-flags.ts'
 import { everything, oneOfEach } from './agent/cli/one-of-each.ts'
 
@@ -32,7 +33,12 @@ function rowsBelow(start: string): Row[] {
       return { name: name.replaceAll('`', ''), type, of, line }
     })
 }
-const [ofEvent, ofEnd, ofNotShown] = ['## An event', 'An end, which', '## Events that'].map(rowsBelow) as [Row[], Row[], Row[]]
+const [ofEvent = [], ofDns = [], ofEnd = [], ofNotShown = []] = [
+  '## An event',
+  '`dns` has',
+  'An end, which',
+  '## Events that',
+].map(rowsBelow)
 const wordsOf = (rows: Row[], name: string): string[] =>
   [...(rows.find((row) => row.name === name)?.line ?? '').matchAll(/`([^`]+)`/g)].map((match) => match[1] ?? '').slice(1)
 
@@ -40,15 +46,17 @@ const wordsOf = (rows: Row[], name: string): string[] =>
 const fields = {
   event: {
     ...{ time: 1, type: 1, source: 1, destination: 1, family: 1, protocol: 1, direction: 1, reason: 1, category: 1 },
-    ...{ function: 1, flags: 1, state: 1, kind: 1, outcome: 1, packets: 1, bytes: 1 },
+    ...{ function: 1, flags: 1, state: 1, kind: 1, outcome: 1, packets: 1, bytes: 1, dns: 1, routine: 1 },
   } satisfies Record<keyof NetworkEvent, 1>,
   end: { namespace: 1, pod: 1, workload: 1, address: 1, port: 1 } satisfies Record<keyof EventEnd, 1>,
-  notShown: { time: 1, type: 1, of: 1, count: 1 } satisfies Record<keyof NotShown, 1>,
+  dns: { id: 1, name: 1, queryType: 1, responseCode: 1, durationMs: 1, addressCount: 1 } satisfies Record<keyof DnsEvent, 1>,
+  notShown: { time: 1, type: 1, of: 1, count: 1, routine: 1 } satisfies Record<keyof NotShown, 1>,
 }
 
 describe('docs/events.md', () => {
   it('has the fields of the types, and no others', () => {
     expect(ofEvent.map(({ name }) => name)).toEqual(Object.keys(fields.event))
+    expect(ofDns.map(({ name }) => name)).toEqual(Object.keys(fields.dns))
     expect(ofEnd.map(({ name }) => name)).toEqual(Object.keys(fields.end))
     expect(ofNotShown.map(({ name }) => name)).toEqual(Object.keys(fields.notShown))
   })
@@ -73,7 +81,9 @@ describe('docs/events.md', () => {
     }
     for (const message of everything as readonly EventMessage[]) {
       check(message.type === 'not_shown' ? ofNotShown : ofEvent, message)
-      if (message.type !== 'not_shown') for (const end of [message.source, message.destination]) check(ofEnd, end)
+      if (message.type === 'not_shown') continue
+      for (const end of [message.source, message.destination]) check(ofEnd, end)
+      check(ofDns, message.dns ?? {})
     }
   })
 
@@ -89,10 +99,15 @@ describe('docs/events.md', () => {
   })
 
   it('has the numbers there are', () => {
-    const { eventsKept, eventsPerSecond, eventsQueued, eventReaders } = limits
+    const { eventsKept, routineEventsKept, eventsPerSecond, routineEventsPerSecond, eventsQueued, eventReaders } = limits
     const number = (value: number): string => value.toLocaleString('en')
-    expect(text).toContain(`at most ${number(eventsPerSecond)} of each type a second`)
+    expect(text).toContain(
+      `at most ${number(eventsPerSecond)} of each type a second are shown, ${number(routineEventsPerSecond)} of what`,
+    )
     expect(text).toContain(`the newest ${number(eventsKept)} messages`)
+    expect(text).toContain(`the newest ${number(routineEventsKept)} of what went well`)
+    expect(text.split(`NOERROR within ${number(limits.dnsSlowMs)} ms`)).toHaveLength(3)
+    expect(text).toContain(`within ${number(limits.dnsAnswerMs / 1000)} seconds`)
     expect(text).toContain(`has ${number(eventsQueued)} messages waiting`)
     expect(text).toContain(`At most ${number(eventReaders)} readers`)
   })

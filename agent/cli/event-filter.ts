@@ -1,6 +1,8 @@
 import type { Choice, Config } from '../config.ts'
 import type { EventEnd, EventMessage, NetworkEvent } from '../events.ts'
 import { hasPort, isLetThrough, isNamed, isWithin } from '../filter.ts'
+import { type EventType, eventTypes } from '../metrics/labels.ts'
+import type { DnsEvent } from '../sources/source.ts'
 
 /** Whether an event fits one value of a filter. */
 type Fits<T> = (value: T, event: NetworkEvent) => boolean
@@ -17,6 +19,10 @@ const ofDestination =
   <T>(fits: (value: T, end: EventEnd) => boolean): Fits<T> =>
   (value, { destination }) =>
     fits(value, destination)
+const ofDns =
+  <T>(fits: (value: T, dns: DnsEvent) => boolean): Fits<T> =>
+  (value, { dns }) =>
+    dns !== undefined && fits(value, dns)
 const ofWord =
   (field: 'type' | 'protocol' | 'category' | 'kind' | 'outcome'): Fits<string> =>
   (word, event) =>
@@ -38,9 +44,22 @@ const fits = {
   category: ofWord('category'),
   kind: ofWord('kind'),
   outcome: ofWord('outcome'),
+  rcode: ofDns((code: string | undefined, { responseCode }) => responseCode === code),
+  qtype: ofDns((type: string, { queryType }) => queryType === type),
+  name: ofDns((pattern: RegExp, { name }) => pattern.test(name)),
 } as const
 export type FilterName = keyof typeof fits
 export type Filters = Pick<Config, FilterName | 'since'>
+
+/** Of which there may be something to show. What only DNS queries have leaves nothing else. */
+export function typesOf({ type, rcode, qtype, name }: Filters): readonly EventType[] {
+  const isOfDns = [rcode, qtype, name].some(({ only }) => only.length > 0)
+  return eventTypes.filter((one) => isLetThrough(type, (wanted) => wanted === one) && (!isOfDns || one === 'dns'))
+}
+
+/** Whether what went well is to be shown too: only who asks for DNS wants it. */
+export const isRoutineAskedFor = ({ type, rcode, qtype, name }: Filters): boolean =>
+  type.only.includes('dns') || [rcode, qtype, name].some(({ only }) => only.length > 0)
 
 /**
  * What the command line lets through. Of events that are not shown only the type is known: they are told unless

@@ -1,6 +1,7 @@
 import type { Config } from '../config.ts'
 import type { EventEnd, EventMessage, NetworkEvent, NotShown } from '../events.ts'
 import { limits } from '../limits.ts'
+import type { DnsEvent } from '../sources/source.ts'
 import { toJsonLine } from './check.ts'
 import { findName, nameOf, socketOf } from './end-text.ts'
 import type { Looks } from './report-text.ts'
@@ -24,11 +25,15 @@ interface Row {
   readonly type: string
   readonly colour: Colour
   readonly cells: readonly string[]
+  /** Which cell has the colour too. */
+  readonly colouredCell?: number | undefined
 }
 
 interface Layout {
   readonly columns: readonly Column[]
-  cellsOf(event: NetworkEvent, arrow: string): readonly string[]
+  /** Where it says how a DNS query was answered. */
+  readonly outcomeCell: number
+  cellsOf(event: NetworkEvent, unicode: boolean): readonly string[]
 }
 
 const column = (title: string, width: number, most: number): Column => ({ title, width, most })
@@ -36,12 +41,21 @@ const column = (title: string, width: number, most: number): Column => ({ title,
 const layouts: Readonly<Record<'compact' | 'table', () => Layout>> = {
   compact: () => ({
     columns: [column('', 42, 76), column('', 7, 16), column('', 0, 0)],
-    cellsOf: (event, arrow) => [
-      `${nameOf(event.source)} ${arrow} ${nameOf(event.destination)}`,
+    outcomeCell: 3,
+    cellsOf: (event, unicode) => [
+      `${nameOf(event.source)} ${unicode ? '→' : '->'} ${nameOf(event.destination)}`,
       `${protocolOf(event)} ${tcpOf(event)}`.trimEnd(),
-      [whyOf(event), event.function === undefined ? '' : `in ${event.function}`, bracket(event.direction), packetsOf(event)]
-        .filter(Boolean)
-        .join(' '),
+      ...(event.dns === undefined
+        ? [
+            [whyOf(event), event.function === undefined ? '' : `in ${event.function}`, bracket(event.direction), packetsOf(event)]
+              .filter(Boolean)
+              .join(' '),
+          ]
+        : [
+            questionOf(event.dns, unicode),
+            whyOf(event),
+            ...[...answerOf(event.dns), bracket(`id ${event.dns.id}`)].filter(Boolean),
+          ]),
     ],
   }),
   table: () => ({
@@ -53,13 +67,19 @@ const layouts: Readonly<Record<'compact' | 'table', () => Layout>> = {
       column('WHY', 14, 30),
       column('DETAILS', 0, 0),
     ],
-    cellsOf: (event) => [
+    outcomeCell: 4,
+    cellsOf: (event, unicode) => [
       fullNameOf(event.source),
       fullNameOf(event.destination),
       protocolOf(event),
       tcpOf(event),
       whyOf(event),
-      [event.direction, event.category, event.function, packetsOf(event), count(event.bytes, 'byte')].filter(Boolean).join(', '),
+      (event.dns === undefined
+        ? [event.direction, event.category, event.function, packetsOf(event), count(event.bytes, 'byte')]
+        : [questionOf(event.dns, unicode), ...answerOf(event.dns), `id ${event.dns.id}`]
+      )
+        .filter(Boolean)
+        .join(', '),
     ],
   }),
 }
@@ -75,18 +95,19 @@ const colours: Readonly<Partial<Record<string, Colour>>> = {
 /** Events as people or programs read them. */
 export function createEventText(output: Config['observe.output'], { colour, unicode }: Looks): EventText {
   if (output === 'json') return { linesOf: (messages) => messages.map((message) => `${toJsonLine(message)}\n`).join('') }
-  const { columns, cellsOf } = layouts[output]()
+  const { columns, outcomeCell, cellsOf } = layouts[output]()
   let isFirst = output === 'table'
 
   function rowOf(message: EventMessage): Row {
     const time = formatTime(message.time)
     if (message.type === 'not_shown') return { time, type: 'not shown', colour: 'bold', cells: [describeNotShown(message)] }
-    const { type, category } = message
+    const { type, category, dns } = message
     return {
       time,
       type,
-      colour: category === 'normal' ? 'dim' : (colours[type] ?? 'bold'),
-      cells: cellsOf(message, unicode ? '→' : '->').map((cell) => plain(cell, unicode)),
+      colour: dns !== undefined ? colourOf(message) : category === 'normal' ? 'dim' : (colours[type] ?? 'bold'),
+      cells: cellsOf(message, unicode).map((cell) => plain(cell, unicode)),
+      ...(dns !== undefined && { colouredCell: outcomeCell }),
     }
   }
 
@@ -95,8 +116,11 @@ export function createEventText(output: Config['observe.output'], { colour, unic
     for (const [i, each] of columns.entries()) each.width = Math.max(each.width, Math.min(each.most, cells[i]!.length))
   }
 
-  function lineOf({ time, type, colour: ofType, cells }: Row): string {
-    const padded = cells.map((cell, i) => (i === cells.length - 1 ? cell : cell.padEnd(columns[i]!.width)))
+  function lineOf({ time, type, colour: ofType, cells, colouredCell }: Row): string {
+    const padded = cells.map((cell, i) => {
+      const wide = i === cells.length - 1 ? cell : cell.padEnd(columns[i]?.width ?? 0)
+      return i === colouredCell ? paint(wide, ofType, colour) : wide
+    })
     return `${paint(time, 'dim', colour)} ${paint(type.padEnd(14), ofType, colour)} ${padded.join('  ').trimEnd()}\n`
   }
 
@@ -130,11 +154,33 @@ function fullNameOf(end: EventEnd): string {
 
 const protocolOf = ({ family, protocol }: NetworkEvent): string => (family === 'other' ? 'not IP' : protocol)
 const tcpOf = ({ flags, state }: NetworkEvent): string => flags?.join(',') ?? state ?? ''
-const whyOf = ({ reason, kind, outcome }: NetworkEvent): string => reason ?? kind ?? outcome ?? ''
+const whyOf = ({ reason, kind, outcome, dns }: NetworkEvent): string =>
+  dns === undefined ? (reason ?? kind ?? outcome ?? '') : (dns.responseCode ?? 'unanswered')
 const bracket = (text: string | undefined): string => (text === undefined ? '' : `(${text})`)
 const count = (number: number | undefined, what: string): string =>
-  number === undefined ? '' : `${number.toLocaleString('en')} ${what}${number === 1 ? '' : 's'}`
+  number === undefined ? '' : `${number.toLocaleString('en')} ${number === 1 ? what : pluralOf(what)}`
+const pluralOf = (what: string): string =>
+  what.endsWith('y') ? `${what.slice(0, -1)}ies` : `${what}${what.endsWith('s') ? 'es' : 's'}`
 const packetsOf = ({ type, packets }: NetworkEvent): string => count(packets, type === 'retransmit' ? 'segment' : 'packet')
+
+/** What was asked for. A long name keeps its two ends: whose it is stands at the second. */
+function questionOf({ name, queryType }: DnsEvent, unicode: boolean): string {
+  const most = limits.shownNameCharacters
+  const shown = name.length <= most ? name || '.' : `${name.slice(0, most / 2)}${unicode ? '…' : '...'}${name.slice(-most / 2)}`
+  return `${queryType} ${shown}`
+}
+const formatMs = (ms: number): string => (ms < 100 ? ms.toFixed(1) : Math.round(ms).toLocaleString('en'))
+/** Without its code. */
+const answerOf = ({ durationMs, addressCount }: DnsEvent): readonly string[] => [
+  durationMs === undefined ? '' : `${formatMs(durationMs)} ms`,
+  count(addressCount || undefined, 'address'),
+]
+
+/** Of a DNS query. A name that does not exist may be what was to be known. */
+function colourOf({ routine, dns }: NetworkEvent): Colour {
+  if (routine) return 'green'
+  return dns?.responseCode === 'NOERROR' || dns?.responseCode === 'NXDOMAIN' ? 'yellow' : 'red'
+}
 
 const counted: Readonly<Record<NotShown['of'], string>> = {
   drop: 'dropped packet',
@@ -146,7 +192,8 @@ const counted: Readonly<Record<NotShown['of'], string>> = {
   slow_reader: 'event',
 }
 
-function describeNotShown({ of, count: number }: NotShown): string {
-  const why = of === 'slow_reader' ? 'not taken in time by this command' : `more than ${limits.eventsPerSecond} a second`
-  return `${count(number, counted[of] ?? 'event')} (${why})`
+function describeNotShown({ of, count: number, routine }: NotShown): string {
+  const most = routine ? limits.routineEventsPerSecond : limits.eventsPerSecond
+  const why = of === 'slow_reader' ? 'not taken in time by this command' : `more than ${most} a second`
+  return `${count(number, `${routine ? 'well answered ' : ''}${counted[of] ?? 'event'}`)} (${why})`
 }

@@ -7,11 +7,13 @@ import { readNodeName } from '../host/machine.ts'
 import { createEventStreams, type EventStreamHeader } from '../http/event-stream.ts'
 import { AgentError, askAgent, followAgent, linesOf } from '../http/socket.ts'
 import { createLog } from '../log.ts'
-import { createFilter } from './event-filter.ts'
+import type { EventType } from '../metrics/labels.ts'
+import { createFilter, isRoutineAskedFor, typesOf } from './event-filter.ts'
 import { createEventText } from './event-text.ts'
 import type { Terminal } from './terminal.ts'
 
-const sourceName = 'trace-events'
+/** Where single events come from. */
+const sourceOf = (type: EventType): string => (type === 'dns' ? 'pcap-dns' : 'trace-events')
 /** Where nothing else is asked for. */
 const lastShown = 20
 const all = Number.POSITIVE_INFINITY
@@ -59,11 +61,11 @@ async function ask(socket: string): Promise<CheckReport | string> {
 }
 
 async function watchAgent(report: CheckReport, config: Config, terminal: Terminal, signal: AbortSignal): Promise<number> {
-  if (!isGiven(report, terminal)) return 1
+  if (!isGiven(report, config, terminal)) return 1
   const { follow } = config
   const socket = config['web.socket']
   const shown = countRecent(config)
-  const url = `/api/v1/events?follow=${follow ? 1 : 0}${shown === 0 ? '&last=0' : ''}`
+  const url = `/api/v1/events?follow=${follow ? 1 : 0}&routine=${isRoutineAskedFor(config) ? 1 : 0}${shown === 0 ? '&last=0' : ''}`
   const { kept, printed } = await showLines(followAgent(socket, url, signal), shown, config, terminal)
   if (signal.aborted) return 0
   if (follow) {
@@ -82,11 +84,11 @@ async function watchAlone(config: Config, terminal: Terminal, signal: AbortSigna
   signal.addEventListener('abort', () => streams.stop(), { once: true })
   try {
     await agent.start()
-    if (!isGiven(await agent.check(), terminal)) return 1
+    if (!isGiven(await agent.check(), config, terminal)) return 1
     if (signal.aborted) return 0
     agent.sweep.start() // finds namespaces that come
     stayAwake = setInterval(() => undefined, 60_000)
-    const stream = streams.open({ last: all, follow: true })
+    const stream = streams.open({ last: all, follow: true, routine: isRoutineAskedFor(config) })
     if (stream !== undefined) await showLines(linesOf(stream, 'this command'), all, config, terminal)
     return 0
   } finally {
@@ -95,13 +97,20 @@ async function watchAlone(config: Config, terminal: Terminal, signal: AbortSigna
   }
 }
 
-/** Says what of single events this machine does not give. */
-function isGiven(report: CheckReport, terminal: Terminal): boolean {
-  const [missing] = findMissing(report, [sourceName])
-  if (missing !== undefined) terminal.warn(`no single events here: ${missing.reason}; see netvitals check`)
-  const source = report.sources.find(({ name }) => name === sourceName)
-  for (const caveat of source?.caveats ?? []) terminal.warn(caveat)
-  return missing === undefined
+/** Says what of the single events asked for this machine does not give. False: none of them. */
+function isGiven(report: CheckReport, config: Config, terminal: Terminal): boolean {
+  const types = typesOf(config)
+  const sources = [...new Set(types.map(sourceOf))]
+  const missing = findMissing(report, sources)
+  for (const { name, reason } of missing) {
+    const isUnasked = report.off.includes(name) && config.type.only.length === 0 && missing.length < sources.length
+    if (isUnasked) continue
+    const ofIt = types.filter((type) => sourceOf(type) === name)
+    const which = ofIt.length < types.length ? ` of type ${ofIt.join(', ')}` : ''
+    terminal.warn(`no single events${which} here: ${reason}; see netvitals check`)
+  }
+  for (const { name, caveats } of report.sources) if (sources.includes(name)) caveats.forEach(terminal.warn)
+  return missing.length < sources.length || sources.length === 0
 }
 
 function countRecent({ last, since, follow }: Config): number {

@@ -35,6 +35,7 @@ export async function record(config: Config, terminal: Terminal): Promise<number
       },
     ])
     const stop = agent.events.subscribe((event) => {
+      if (event.routine) return // metrics tell it as well
       events++
       void write([{ type: 'event', event }])
     })

@@ -9,6 +9,8 @@ export interface EventStreamHeader {
   readonly node: string
   /** So many of the next lines tell of what was before the question. */
   readonly recent: number
+  /** What went well is told too. */
+  readonly routine: boolean
 }
 
 export interface EventStreamRequest {
@@ -16,6 +18,8 @@ export interface EventStreamRequest {
   readonly last: number
   /** Goes on with what happens until the reader goes or the agent stops. */
   readonly follow: boolean
+  /** What went well too. */
+  readonly routine: boolean
 }
 
 export interface EventStreams {
@@ -32,16 +36,18 @@ export function createEventStreams(events: Pick<Events, 'recent' | 'subscribe'>,
   const ends = new Set<() => void>()
   let lost = 0
 
-  function open({ last, follow }: EventStreamRequest): Readable | undefined {
+  function open({ last, follow, routine }: EventStreamRequest): Readable | undefined {
     if (ends.size >= limits.eventReaders) return undefined
-    const queue: EventMessage[] = last === 0 ? [] : events.recent().slice(-last)
-    const header: EventStreamHeader = { schemaVersion: eventSchemaVersion, node, recent: queue.length }
+    const isWanted = (message: EventMessage): boolean => routine || !message.routine
+    const queue: EventMessage[] = last === 0 ? [] : events.recent().filter(isWanted).slice(-last)
+    const header: EventStreamHeader = { schemaVersion: eventSchemaVersion, node, recent: queue.length, routine }
     /** What did not fit since the queue was full: it comes after all of the queue. */
-    const missed = new Map<NotShown['of'], NotShown>()
+    const missed = new Map<string, NotShown>()
     let isAsked = false
     let isEnding = !follow
 
     function add(message: EventMessage): void {
+      if (!isWanted(message)) return
       if (queue.length >= limits.eventsQueued) miss(message)
       else {
         admitMissed()
@@ -53,7 +59,10 @@ export function createEventStreams(events: Pick<Events, 'recent' | 'subscribe'>,
     function miss(message: EventMessage): void {
       const [of, more] = message.type === 'not_shown' ? [message.of, message.count] : (['slow_reader', 1] as const)
       if (of === 'slow_reader') lost += more
-      missed.set(of, { time: message.time, type: 'not_shown', of, count: (missed.get(of)?.count ?? 0) + more })
+      const isRoutine = of !== 'slow_reader' && message.routine === true
+      const key = `${of} ${isRoutine}`
+      const count = (missed.get(key)?.count ?? 0) + more
+      missed.set(key, { time: message.time, type: 'not_shown', of, count, ...(isRoutine && { routine: true }) })
     }
 
     function admitMissed(): void {

@@ -176,7 +176,7 @@ export function createRoutes(parts: HttpParts, createServer: CreateServer, guard
   function answerEvents(request: FastifyRequest, reply: FastifyReply): FastifyReply {
     if (!isSchemaKnown(request.headers[schemaHeader])) return sendText(reply, 400, otherVersion)
     const wanted = readEventRequest(request.query as Query)
-    if (wanted === undefined) return sendText(reply, 400, 'last takes a number, follow 0 or 1')
+    if (wanted === undefined) return sendText(reply, 400, 'last takes a number, follow and routine 0 or 1')
     reply.type('application/x-ndjson')
     if (request.method === 'HEAD') return reply.send()
     const stream = eventStreams.open(wanted)
@@ -225,9 +225,9 @@ export function createRoutes(parts: HttpParts, createServer: CreateServer, guard
 type Query = Readonly<Record<string, string | readonly string[]>>
 
 /** `last=20&follow=1`; undefined if it is something else. */
-function readEventRequest({ last = '', follow = '0' }: Query): EventStreamRequest | undefined {
-  if (!/^\d{0,9}$/.test(String(last)) || !/^[01]$/.test(String(follow))) return undefined
-  return { last: last === '' ? Number.POSITIVE_INFINITY : Number(last), follow: follow === '1' }
+function readEventRequest({ last = '', follow = '0', routine = '0' }: Query): EventStreamRequest | undefined {
+  if (!/^\d{0,9}$/.test(String(last)) || ![follow, routine].every((given) => /^[01]$/.test(String(given)))) return undefined
+  return { last: last === '' ? Number.POSITIVE_INFINITY : Number(last), follow: follow === '1', routine: routine === '1' }
 }
 
 /** `state=close_wait&not-port=22&each=1&top=20`: the filters of `show sockets`; a text instead is what is wrong. */

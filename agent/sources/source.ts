@@ -160,8 +160,8 @@ export interface DnsEvent {
 /** The way out for what is not a number. */
 export interface Out {
   event(report: EventReport): void
-  /** So many more events of the type there were, and are not shown. */
-  notShown(of: EventType, count: number, timeMs: number): void
+  /** So many more events of the type there were, and are not shown; or, told apart, so many that went well. */
+  notShown(of: EventType, count: number, timeMs: number, isRoutine?: boolean): void
 }
 
 export type Need =

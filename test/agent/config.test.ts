@@ -32,7 +32,7 @@ function complaint(argv: string[], environment: Record<string, string> = {}): st
 
 const filtersOfObserve = [
   ...['type', 'pod', 'from-pod', 'to-pod', 'namespace', 'ip', 'from-ip', 'to-ip', 'port', 'protocol'],
-  ...['reason', 'category', 'kind', 'outcome'],
+  ...['reason', 'category', 'kind', 'outcome', 'rcode', 'qtype', 'name'],
 ]
 const filters = [...filtersOfObserve, 'sockets.pod', 'sockets.namespace', 'state', 'process', 'peer', 'workload']
 
@@ -263,6 +263,12 @@ describe('the flags of observe', () => {
     [['--category', 'none'], '--category: expected netfilter, no_socket, '],
     [['--kind', 'drop'], '--kind: expected fast, timeout, probe, syn, synack'],
     [['--outcome', 'connected'], '--outcome: expected refused, timed_out, '],
+    [['--rcode', '2'], '--rcode: expected DNS response codes, such as NXDOMAIN or SERVFAIL, or unanswered, with commas'],
+    [['--rcode', 'NXDOMIAN'], '--rcode: expected DNS response codes'],
+    [['--qtype', 'AAAAA'], '--qtype: expected types of DNS records, such as A, AAAA or TYPE64, with commas'],
+    [['--qtype', 'TYPE70000'], '--qtype: expected types'],
+    [['--name', 'a b'], '--name: expected DNS names, such as db.shop.svc.cluster.local or *.example.com, with commas'],
+    [['--dns=A'], '--dns takes no value'],
     [['--last', 'x'], '--last: expected auto, or a number such as 50; it is "x"'],
     [['--last', '-5'], '--last needs a value: --last NUMBER'],
     [['--since', 'yesterday'], '--since: expected how long ago, such as 30s, 5m, 2h or 1d, or a time, such as 2026-11-26'],
@@ -280,6 +286,15 @@ describe('the flags of observe', () => {
   ])('%j: %s', (argv, message) => {
     const said = complaint(['observe', ...argv])
     expect(said.slice(0, message.length)).toBe(message)
+  })
+
+  it('have a short form for DNS', () => {
+    const byName = read(['observe', '--not', '-t', 'dns', '--last', '3'])
+    expect(read(['observe', '--not', '--dns', '--last', '3'])).toEqual(byName)
+    expect(read(['observe', '--dns', '--type', 'drop']).type.only).toEqual(['dns', 'drop'])
+    expect(complaint(['check', '--dns'])).toBe('--dns is a flag of observe, not of check; see netvitals check --help')
+    const help = readConfig(['observe', '--help'], {})
+    expect('print' in help && help.print).toContain('  --dns\n      short for --type dns\n')
   })
 
   it('are of observe alone', () => {

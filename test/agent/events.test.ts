@@ -26,10 +26,24 @@ const report: EventReport = {
   protocol: 'tcp',
   reason: 'netfilter_drop',
 }
+const query: EventReport = {
+  ...report,
+  type: 'dns',
+  protocol: 'udp',
+  source: { isSubject: true, address: '10.0.0.2', port: 40000 },
+  destination: { isSubject: false, address: '10.96.0.10', port: 53 },
+  dns: { id: 1, name: 'example.com', queryType: 'A', responseCode: 'NOERROR', durationMs: 1, addressCount: 1 },
+}
+const queryWith = (dns: Partial<EventReport['dns']>, timeMs = query.timeMs): EventReport => ({
+  ...query,
+  timeMs,
+  dns: { ...query.dns!, ...dns },
+})
 const peer: End = { namespace: 'bank', workload: 'ledger', pod: 'ledger-0' }
 const names = {
   resolve: ({ netns }: Subject) => (netns === shop ? row : undefined),
-  endOf: ({ address }: Subject) => (address === '10.0.9.9' ? peer : undefined),
+  endOf: ({ address }: Subject): End | undefined =>
+    address === '10.0.9.9' ? peer : address === '10.96.0.10' ? { namespace: 'kube-system', workload: 'kube-dns' } : undefined,
 }
 const createNamed = (lookForUnknown: (nowMs: number) => void = () => undefined) => createEvents({ ...names, lookForUnknown })
 
@@ -85,5 +99,60 @@ describe('the stream of single events', () => {
     expect(kept).toHaveLength(limits.eventsKept)
     expect(kept.at(-1)).toMatchObject({ bytes: 3 * limits.eventsKept - 1 })
     expect(kept[0]).toMatchObject({ bytes: 2 * limits.eventsKept })
+  })
+
+  it('names a Service that was asked', () => {
+    const events = createNamed()
+    events.event(query)
+    expect(events.recent()[0]).toMatchObject({
+      source: { namespace: '@netns', pod: 'shop', port: 40000 },
+      destination: { namespace: 'kube-system', workload: 'kube-dns', address: '10.96.0.10', port: 53 },
+      dns: query.dns,
+    })
+  })
+
+  it.each<[Partial<EventReport['dns']>, true | undefined]>([
+    [{}, true],
+    [{ durationMs: limits.dnsSlowMs }, true],
+    [{ durationMs: limits.dnsSlowMs + 0.1 }, undefined],
+    [{ responseCode: 'NXDOMAIN' }, undefined],
+    [{ responseCode: 'SERVFAIL' }, undefined],
+  ])('knows what went well: %j %s', (dns, routine) => {
+    const events = createNamed()
+    events.event(queryWith(dns))
+    expect((events.recent()[0] as { routine?: true }).routine).toBe(routine)
+  })
+
+  it('does not take the unanswered for well answered', () => {
+    const events = createNamed()
+    const { responseCode: _, durationMs: __, ...dns } = query.dns!
+    events.event({ ...query, dns })
+    expect(events.recent()[0]).not.toHaveProperty('routine')
+  })
+
+  it('keeps what went well apart: it takes the place of nothing else, nor that of it', () => {
+    const events = createNamed()
+    events.event({ ...report, timeMs: report.timeMs - 1 })
+    for (let i = 0; i < 5 * limits.routineEventsKept; i++) events.event(queryWith({ id: i }))
+    events.notShown('dns', 3, report.timeMs + 1, true)
+    const kept = events.recent()
+    expect(kept.length).toBe(1 + limits.routineEventsKept)
+    expect(kept[0]).toMatchObject({ type: 'drop' })
+    expect(kept.at(-2)).toMatchObject({ dns: { id: 5 * limits.routineEventsKept - 1 } })
+    expect(kept.at(-1)).toMatchObject({ type: 'not_shown', of: 'dns', count: 3, routine: true })
+    for (let i = 0; i < 3 * limits.eventsKept; i++) events.event({ ...report, timeMs: report.timeMs + 2 })
+    expect(events.recent().filter((message) => message.routine).length).toBe(limits.routineEventsKept)
+  })
+
+  it('gives what it keeps by time, also what is told late', () => {
+    const events = createNamed()
+    for (const [afterMs, dns] of [
+      [6, { id: 1 }],
+      [7, { id: 2, responseCode: 'SERVFAIL' }],
+      [8, { id: 3 }],
+      [2, { id: 4, responseCode: 'NXDOMAIN' }],
+    ] as const)
+      events.event(queryWith(dns, query.timeMs + afterMs))
+    expect(events.recent().map((message) => 'dns' in message && message.dns?.id)).toEqual([4, 1, 2, 3])
   })
 })

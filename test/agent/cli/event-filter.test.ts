@@ -1,9 +1,9 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { createFilter } from '../../../agent/cli/event-filter.ts'
+import { createFilter, isRoutineAskedFor, typesOf } from '../../../agent/cli/event-filter.ts'
 import { type Config, readConfig } from '../../../agent/config.ts'
 import type { EventEnd, EventMessage, NetworkEvent } from '../../../agent/events.ts'
-import { everything, oneOfEach } from './one-of-each.ts'
+import { everything, failedQueries, oneOfEach } from './one-of-each.ts'
 
 function configOf(...argv: string[]): Config {
   const config = readConfig(['observe', ...argv], {})
@@ -15,6 +15,8 @@ const shop: EventEnd = { namespace: 'shop', pod: 'frontend-1', address: '10.0.0.
 const host: EventEnd = { namespace: '', pod: '', address: '2001:db8::5', port: 22 }
 const blue: EventEnd = { namespace: '@netns', pod: 'blue', address: '10.0.0.9', port: 53 }
 const stranger: EventEnd = { address: '192.0.2.7', port: 443 }
+const service: EventEnd = { namespace: 'kube-system', workload: 'kube-dns', address: '10.96.0.10', port: 53 }
+const network: EventEnd = { namespace: '', workload: 'office', address: '198.51.100.1', port: 443 }
 const between = (source: EventEnd, destination: EventEnd, more: Partial<NetworkEvent> = {}): NetworkEvent => ({
   ...oneOfEach.drop,
   source,
@@ -61,6 +63,12 @@ describe('who', () => {
     [['-n', 'sh*,@netns'], stranger, blue, true],
     [['-n', 'shop'], stranger, blue, false],
     [['-n', '*'], host, stranger, false],
+    [['--to-pod', 'kube-system/kube-dns'], shop, service, true],
+    [['--pod', 'kube-system/'], shop, service, true],
+    [['-n', 'kube-system'], shop, service, true],
+    [['--pod', 'kube-system/coredns*'], shop, service, false],
+    [['--pod', 'office'], shop, network, true],
+    [['--pod', 'host'], network, stranger, false],
   ])('%j: %j → %j %s', (argv, source, destination, isShown) => {
     expect(filterOf(...argv)(between(source, destination))).toBe(isShown)
   })
@@ -121,8 +129,21 @@ describe('what', () => {
     ],
     [
       ['--not', '-t', 'drop,reset'],
-      ['retransmit', 'connect'],
+      ['retransmit', 'connect', 'dns'],
     ],
+    [['--dns'], ['dns']],
+    [
+      ['--dns', '-t', 'drop'],
+      ['drop', 'dns'],
+    ],
+    [['--not', '--dns'], Object.keys(oneOfEach).filter((type) => type !== 'dns')],
+    [['--rcode', 'noerror,SERVFAIL'], ['dns']],
+    [['--rcode', 'NXDOMAIN'], []],
+    [['--not', '--rcode', 'NOERROR'], Object.keys(oneOfEach).filter((type) => type !== 'dns')],
+    [['--qtype', 'aaaa'], ['dns']],
+    [['--name', '*.example.com'], ['dns']],
+    [['--name', 'API.example.*.'], ['dns']],
+    [['--name', 'example.com'], []],
     [['--reason', 'no_socket'], ['reset_sent']],
     [
       ['--reason', 'NO_*,not_specified'],
@@ -132,8 +153,8 @@ describe('what', () => {
     [['--kind', 'timeout,fast'], ['retransmit']],
     [['--outcome', 'timed_out'], ['connect']],
     [['--outcome', 'refused'], []],
-    [['--protocol', 'TCP'], Object.keys(oneOfEach)],
-    [['--protocol', 'udp,icmp'], []],
+    [['--protocol', 'TCP'], Object.keys(oneOfEach).filter((type) => type !== 'dns')],
+    [['--protocol', 'udp,icmp'], ['dns']],
     [
       ['--protocol', 'tcp', '--not', '--kind', 'timeout'],
       ['drop', 'reset_sent', 'reset_received', 'connect'],
@@ -147,6 +168,83 @@ describe('what', () => {
     expect(filterOf('-t', 'connect')(drops)).toBe(false)
     expect(filterOf('--not', '-t', 'drop')(drops)).toBe(false)
     expect(filterOf('-t', 'connect')({ ...drops, of: 'slow_reader' })).toBe(true)
+  })
+})
+
+describe('DNS', () => {
+  const shown = (...argv: string[]): (number | undefined)[] =>
+    [oneOfEach.dns, ...failedQueries].flatMap((event, i) => (filterOf(...argv)(event) ? [i] : []))
+
+  it.each<[string[], number[]]>([
+    [[], [0, 1, 2, 3, 4]],
+    [['--rcode', 'unanswered'], [4]],
+    [
+      ['--rcode', 'NXDOMAIN,SERVFAIL,unanswered'],
+      [1, 2, 4],
+    ],
+    [
+      ['--not', '--rcode', 'NOERROR,Unanswered'],
+      [1, 2],
+    ],
+    [['--rcode', 'RCODE2'], [2]],
+    [
+      ['--qtype', 'NS,TYPE65400'],
+      [3, 4],
+    ],
+    [['--qtype', 'type2'], [3]],
+    [['--name', '.'], [3]],
+    [['--not', '--name', '*'], []],
+    [['--name', '*.example.com', '--not', '--name', 'api.*'], [4]],
+    [
+      ['--name', 'a*p*i*.*e*m'],
+      [0, 1, 2],
+    ],
+  ])('%j: %j', (argv, numbers) => {
+    expect(shown(...argv)).toEqual(numbers)
+  })
+
+  it.each<[string[], string[], boolean]>([
+    [[], Object.keys(oneOfEach), false],
+    [['--pod', 'shop/'], Object.keys(oneOfEach), false],
+    [['--dns'], ['dns'], true],
+    [['-t', 'dns,drop'], ['drop', 'dns'], true],
+    [['-t', 'drop'], ['drop'], false],
+    [['--not', '--dns'], Object.keys(oneOfEach).filter((type) => type !== 'dns'), false],
+    [['--rcode', 'NOERROR'], ['dns'], true],
+    [['--qtype', 'A'], ['dns'], true],
+    [['--name', '*.com'], ['dns'], true],
+    [['--not', '--name', '*.com'], Object.keys(oneOfEach), false],
+    [['-t', 'drop', '--name', '*.com'], [], true],
+  ])('%j asks for %j, and for what went well: %s', (argv, types, isRoutine) => {
+    expect(typesOf(configOf(...argv))).toEqual(types)
+    expect(isRoutineAskedFor(configOf(...argv))).toBe(isRoutine)
+  })
+
+  it('takes patterns for what they are, whatever the name', () => {
+    const text = fc.string({ unit: fc.constantFrom('a', 'b', '.', '\\', '-'), maxLength: 12 })
+    const pattern = fc.string({ unit: fc.constantFrom('a', 'b', '.', '\\', '*'), minLength: 1, maxLength: 8 })
+    fc.assert(
+      fc.property(pattern, text, (given, name) => {
+        const event = { ...oneOfEach.dns, dns: { ...oneOfEach.dns.dns!, name } }
+        expect(filterOf('--name', given)(event)).toBe(isLike(given.replace(/\.$/, ''), name))
+      }),
+      { numRuns: 2000 },
+    )
+  })
+
+  /** Slowly and surely. */
+  function isLike(pattern: string, name: string): boolean {
+    if (pattern === '') return name === ''
+    const [first, rest] = [pattern[0], pattern.slice(1)]
+    if (first === '*') return isLike(rest, name) || (name !== '' && isLike(pattern, name.slice(1)))
+    return name !== '' && name[0] === first && isLike(rest, name.slice(1))
+  }
+
+  it('does not try all ways', () => {
+    const name = 'a'.repeat(1003)
+    const event = { ...oneOfEach.dns, dns: { ...oneOfEach.dns.dns!, name } }
+    expect(filterOf('--name', `${'*a'.repeat(50)}*b`)(event)).toBe(false) // or it would not end
+    expect(filterOf('--name', `${'*a'.repeat(50)}*`)(event)).toBe(true)
   })
 })
 
@@ -166,7 +264,7 @@ describe('--not', () => {
     fc.record({ address: fc.oneof(fc.ipV4(), fc.ipV6()), port: fc.nat(65535) }),
   )
   const event = fc.record({
-    base: fc.constantFrom(...Object.values(oneOfEach)),
+    base: fc.constantFrom(...Object.values(oneOfEach), ...failedQueries),
     source: end,
     destination: end,
     protocol: fc.constantFrom('tcp', 'udp', 'icmp', 'other'),
@@ -181,6 +279,9 @@ describe('--not', () => {
     fc.tuple(fc.constant('--port'), fc.constantFrom('22', '1-1024', '0-40000,40312')),
     fc.tuple(fc.constant('-t'), fc.constantFrom('drop', 'reset', 'connect,drop')),
     fc.tuple(fc.constant('--protocol'), fc.constantFrom('tcp', 'udp,icmp')),
+    fc.tuple(fc.constant('--rcode'), fc.constantFrom('noerror', 'unanswered,SERVFAIL')),
+    fc.tuple(fc.constant('--qtype'), fc.constantFrom('A', 'AAAA,MX')),
+    fc.tuple(fc.constant('--name'), fc.constantFrom('*.example.com', 'api.*', 'x')),
     fc.tuple(fc.constant('--reason'), fc.constantFrom('no_*', 'not_specified')),
   )
 

@@ -8,15 +8,16 @@ import type { CheckReport } from '../../../agent/check.ts'
 import { observe } from '../../../agent/cli/observe.ts'
 import { type Config, readConfig } from '../../../agent/config.ts'
 import { ConfigError } from '../../../agent/config-file.ts'
-import type { EventMessage } from '../../../agent/events.ts'
+import type { EventMessage, NetworkEvent } from '../../../agent/events.ts'
 import { createSecurity } from '../../../agent/http/security.ts'
 import { createHttpServer, type HttpServer } from '../../../agent/http/server.ts'
 import { metricsOf } from '../../../agent/metrics/catalogue.ts'
+import { eventTypes } from '../../../agent/metrics/labels.ts'
 import type { SourceReport } from '../../../agent/metrics/snapshot.ts'
 import type { Source } from '../../../agent/sources/source.ts'
 import { createFakeEvents, createFakeParts, type FakeEvents, okReport, reportOf, snapshotOf } from '../http/fake-parts.ts'
 import { createFakeTerminal, type FakeTerminal } from './fake-terminal.ts'
-import { everything, oneOfEach } from './one-of-each.ts'
+import { everything, failedQueries, oneOfEach } from './one-of-each.ts'
 
 vi.mock('../../../agent/agent.ts', () => ({ createAgent: vi.fn() }))
 process.env.TZ = 'UTC'
@@ -42,14 +43,11 @@ function configOf(...argv: string[]): Config {
   return config
 }
 
-const source: Source = {
-  name: 'trace-events',
-  writes: metricsOf('trace-events'),
-  needs: [],
-  collect: () => Promise.resolve(),
-}
-const reportWith = (more: Partial<SourceReport> = {}): CheckReport =>
-  reportOf(snapshotOf({}, { sources: [okReport('trace-events', more)] }), [source])
+const sources = (['trace-events', 'pcap-dns'] as const).map(
+  (name): Source => ({ name, writes: metricsOf(name), needs: [], collect: () => Promise.resolve() }),
+)
+const reportWith = (ofEvents: Partial<SourceReport> = {}, ofDns: Partial<SourceReport> = ofEvents): CheckReport =>
+  reportOf(snapshotOf({}, { sources: [okReport('trace-events', ofEvents), okReport('pcap-dns', ofDns)] }), sources)
 
 /** A running agent. */
 async function runAgent(events: FakeEvents, report: CheckReport = reportWith()): Promise<HttpServer> {
@@ -75,7 +73,8 @@ describe('asking the running agent', () => {
 
   it('shows everything in every form', async () => {
     await runAgent(createFakeEvents([...everything]))
-    expect(await observe(configOf('-o', 'json'), terminal)).toBe(0)
+    const types = eventTypes.join(',')
+    expect(await observe(configOf('-o', 'json', '-t', types), terminal)).toBe(0)
     const lines = terminal.printed.trimEnd().split('\n')
     expect(lines.map((line) => JSON.parse(line))).toEqual(everything)
   })
@@ -155,21 +154,75 @@ describe('asking the running agent', () => {
   })
 
   it('says what single events are missing', async () => {
-    await runAgent(createFakeEvents(withPorts(1)), reportWith({ caveats: ['no single events of type drop: old'] }))
+    await runAgent(createFakeEvents(withPorts(1)), reportWith({ caveats: ['no single events of type drop: old'] }, {}))
     expect(await observe(configOf(), terminal)).toBe(0)
     expect(terminal.warned).toEqual(['no single events of type drop: old'])
     expect(printedPorts()).toEqual([1])
   })
 
-  it.each<[Partial<SourceReport>, string]>([
-    [{ outcome: 'absent', reason: 'needs CAP_BPF' }, 'no single events here: needs CAP_BPF; see netvitals check'],
-    [{ outcome: 'failed', reason: 'broken' }, 'no single events here: broken; see netvitals check'],
-    [{ name: 'other' }, 'no single events here: not asked yet; see netvitals check'],
-  ])('has status 1 if there can be none: %j', async (more, message) => {
-    await runAgent(createFakeEvents(withPorts(1)), reportWith(more))
-    expect(await observe(configOf(), terminal)).toBe(1)
-    expect(terminal.warned).toEqual([message])
-    expect(terminal.printed).toBe('')
+  const [noTracer, noPcap] = ['needs CAP_BPF', 'needs CAP_NET_RAW'].map((reason) => ({ outcome: 'absent', reason }) as const)
+  const others = 'drop, reset_sent, reset_received, retransmit, connect'
+  const see = '; see netvitals check'
+  it.each<[string[], Partial<SourceReport>, Partial<SourceReport>, number, string[]]>([
+    [
+      [],
+      noTracer!,
+      noPcap!,
+      1,
+      [
+        `no single events of type ${others} here: needs CAP_BPF${see}`,
+        `no single events of type dns here: needs CAP_NET_RAW${see}`,
+      ],
+    ],
+    [[], noTracer!, {}, 0, [`no single events of type ${others} here: needs CAP_BPF${see}`]],
+    [[], {}, noPcap!, 0, [`no single events of type dns here: needs CAP_NET_RAW${see}`]],
+    [['-t', 'drop'], noTracer!, {}, 1, [`no single events here: needs CAP_BPF${see}`]],
+    [['-t', 'drop'], {}, noPcap!, 0, []],
+    [['--dns'], {}, noPcap!, 1, [`no single events here: needs CAP_NET_RAW${see}`]],
+    [['--qtype', 'A'], {}, { outcome: 'failed', reason: 'broken' }, 1, [`no single events here: broken${see}`]],
+    [['--dns'], noTracer!, {}, 0, []],
+    [['--not', '--dns'], {}, noPcap!, 0, []],
+    [['--dns'], {}, { name: 'other' }, 1, [`no single events here: not asked yet${see}`]],
+  ])('%j with %j and %j has status %d', async (argv, ofEvents, ofDns, status, messages) => {
+    await runAgent(createFakeEvents([...withPorts(1), oneOfEach.drop, ...failedQueries]), reportWith(ofEvents, ofDns))
+    expect(await observe(configOf(...argv, '-o', 'json'), terminal)).toBe(status)
+    expect(terminal.warned.filter((line) => line.startsWith('no single'))).toEqual(messages)
+    expect(terminal.printed !== '').toBe(status === 0 && argv[0] !== '--qtype')
+  })
+
+  it('does not say that what is switched off is missing, unless that is asked for', async () => {
+    const report = { ...reportWith(), off: ['pcap-dns'] }
+    await runAgent(createFakeEvents(withPorts(1)), report)
+    expect(await observe(configOf(), terminal)).toBe(0)
+    expect(terminal.warned).toEqual([])
+    expect(await observe(configOf('-t', 'dns,connect'), terminal)).toBe(0)
+    expect(await observe(configOf('--dns'), terminal)).toBe(1)
+    expect(terminal.warned).toEqual([
+      'no single events of type dns here: switched off; see netvitals check',
+      'no single events here: switched off; see netvitals check',
+    ])
+  })
+
+  it.each<[string[], number[]]>([
+    [[], [1, 3]],
+    [
+      ['--pod', 'shop/'],
+      [1, 3],
+    ],
+    [['--dns'], [2, 3]],
+    [['--dns', '--last', '1'], [3]],
+    [
+      ['-t', 'dns,connect'],
+      [1, 2, 3],
+    ],
+    [['--rcode', 'NOERROR'], [2]],
+    [['--name', '*.example.com', '--not', '--rcode', 'NXDOMAIN'], [2]],
+  ])('%j shows what went well only to who asks for DNS', async (argv, ports) => {
+    const [failed] = failedQueries as [NetworkEvent]
+    const at = (event: NetworkEvent, port: number): NetworkEvent => ({ ...event, destination: { address: '10.0.0.7', port } })
+    await runAgent(createFakeEvents([at(oneOfEach.connect, 1), at(oneOfEach.dns, 2), at(failed, 3)]))
+    expect(await observe(configOf(...argv), terminal)).toBe(0)
+    expect(printedPorts()).toEqual(ports)
   })
 
   it.each([
@@ -252,7 +305,7 @@ describe('without an agent', () => {
   it('has status 1 if it cannot', async () => {
     const agent = giveAgent(reportWith({ outcome: 'absent', reason: 'needs CAP_BPF and CAP_PERFMON' }))
     expect(await observe(configOf(), terminal)).toBe(1)
-    expect(terminal.warned[1]).toBe('no single events here: needs CAP_BPF and CAP_PERFMON; see netvitals check')
+    expect(terminal.warned[2]).toBe('no single events of type dns here: needs CAP_BPF and CAP_PERFMON; see netvitals check')
     expect(agent.stop).toHaveBeenCalledOnce()
     expect(process.listenerCount('SIGINT')).toBe(0)
   })

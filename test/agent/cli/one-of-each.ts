@@ -1,5 +1,6 @@
 import type { EventMessage, NetworkEvent } from '../../../agent/events.ts'
 import type { EventType } from '../../../agent/metrics/labels.ts'
+import type { DnsEvent } from '../../../agent/sources/source.ts'
 
 const client = { namespace: 'shop', pod: 'frontend-1', address: '10.0.0.4', port: 40312 } as const
 const stranger = { address: '10.0.0.7', port: 443 } as const
@@ -44,6 +45,36 @@ export const oneOfEach: Readonly<Record<EventType, NetworkEvent>> = {
     packets: 2,
   },
   connect: { ...base, time: time(5), type: 'connect', source: client, destination: host, outcome: 'timed_out' },
+  dns: {
+    family: 'ipv4',
+    protocol: 'udp',
+    time: time(5),
+    type: 'dns',
+    source: client,
+    destination: { namespace: 'kube-system', workload: 'kube-dns', address: '10.96.0.10', port: 53 },
+    dns: {
+      id: 4711,
+      name: 'api.example.com',
+      queryType: 'AAAA',
+      responseCode: 'NOERROR',
+      durationMs: 1.234,
+      addressCount: 2,
+    },
+    routine: true,
+  },
+}
+
+/** How else DNS queries end. */
+export const failedQueries: readonly NetworkEvent[] = [
+  queryOf({ responseCode: 'NXDOMAIN', durationMs: 1.234, addressCount: 0 }),
+  { ...queryOf({ responseCode: 'SERVFAIL', durationMs: 4100.7 }), protocol: 'tcp' },
+  queryOf({ name: '', queryType: 'NS', responseCode: 'NOERROR', durationMs: 250, addressCount: 1 }),
+  queryOf({ id: 1, name: 'gone.example.com', queryType: 'TYPE65400' }),
+]
+
+function queryOf(dns: Partial<DnsEvent>): NetworkEvent {
+  const { routine: _, ...event } = oneOfEach.dns
+  return { ...event, dns: { id: 4711, name: 'api.example.com', queryType: 'AAAA', ...dns } }
 }
 
 /** What else there is to show. */
@@ -72,6 +103,7 @@ export const oddOnes: readonly EventMessage[] = [
     category: 'netfilter',
   },
   { time: time(8), type: 'not_shown', of: 'drop', count: 1234 },
+  { time: time(8), type: 'not_shown', of: 'dns', count: 1, routine: true },
   { time: time(9), type: 'not_shown', of: 'slow_reader', count: 1 },
 ]
-export const everything: readonly EventMessage[] = [...Object.values(oneOfEach), ...oddOnes]
+export const everything: readonly EventMessage[] = [...Object.values(oneOfEach), ...failedQueries, ...oddOnes]

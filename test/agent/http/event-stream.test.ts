@@ -35,7 +35,7 @@ const notShown = (of: NotShown['of'], count: number): NotShown => ({
   of,
   count,
 })
-const nodeHeader = (recent: number): EventStreamHeader => ({ schemaVersion: 1, node: 'node-1', recent })
+const nodeHeader = (recent: number): EventStreamHeader => ({ schemaVersion: 1, node: 'node-1', recent, routine: false })
 
 async function serve(events: FakeEvents): Promise<HttpServer> {
   const parts = createFakeParts({ events })
@@ -131,6 +131,28 @@ describe('GET /api/v1/events', () => {
     await expect.poll(() => events.listeners.size).toBe(0)
   })
 
+  it('gives what went well to who asks for it', async () => {
+    const well = { ...event(2), routine: true } as EventMessage
+    const events = createFakeEvents([event(1), well])
+    await serve(events)
+    const plain = await open('/api/v1/events?follow=1')
+    const curious = await open('/api/v1/events?follow=1&routine=1')
+    await expect.poll(() => events.listeners.size).toBe(2)
+    const unseen: NotShown = { ...notShown('dns', 9), routine: true }
+    events.tell(well, unseen, event(3))
+    await expect.poll(() => plain.lines).toEqual([nodeHeader(1), event(1), event(3)])
+    const all = [{ ...nodeHeader(2), routine: true }, event(1), well, well, unseen, event(3)]
+    await expect.poll(() => curious.lines).toEqual(all)
+  })
+
+  it('of what went well takes the last after the rest is left out', async () => {
+    const well = (port: number): EventMessage => ({ ...event(port), routine: true }) as EventMessage
+    await serve(createFakeEvents([event(1), event(2), well(3), well(4)]))
+    const reader = await open('/api/v1/events?last=1')
+    await reader.ended
+    expect(reader.lines).toEqual([nodeHeader(1), event(2)])
+  })
+
   it('gives large amounts whole', async () => {
     const ports = Array.from({ length: limits.eventsKept }, (_, i) => i)
     await serve(createFakeEvents(eventsOf(...ports)))
@@ -150,12 +172,15 @@ describe('GET /api/v1/events', () => {
     }
   })
 
-  it.each(['last=x', 'last=-1', 'last=1&last=2', 'follow=yes', 'last=9999999999'])('does not take %s', async (query) => {
-    await serve(createFakeEvents())
-    const reader = await open(`/api/v1/events?${query}`)
-    await reader.ended
-    expect([reader.status, reader.rest]).toEqual([400, 'last takes a number, follow 0 or 1\n'])
-  })
+  it.each(['last=x', 'last=-1', 'last=1&last=2', 'follow=yes', 'routine=2', 'last=9999999999'])(
+    'does not take %s',
+    async (query) => {
+      await serve(createFakeEvents())
+      const reader = await open(`/api/v1/events?${query}`)
+      await reader.ended
+      expect([reader.status, reader.rest]).toEqual([400, 'last takes a number, follow and routine 0 or 1\n'])
+    },
+  )
 
   it('does not take another version of netvitals', async () => {
     await serve(createFakeEvents())
@@ -290,7 +315,7 @@ describe('the queue', () => {
   it('tells of what was missed even if nothing comes after', async () => {
     const events = createFakeEvents()
     const streams = createEventStreams(events, 'node-1')
-    const stream = streams.open({ last: 0, follow: true })!
+    const stream = streams.open({ last: 0, follow: true, routine: false })!
     for (let i = 0; i < limits.eventsQueued + 300; i++) events.tell(event(i))
     expect(streams.lost()).toBe(300)
     let text = ''
@@ -307,7 +332,7 @@ describe('the queue', () => {
   it('tells of what was missed before what came later', async () => {
     const events = createFakeEvents()
     const streams = createEventStreams(events, 'node-1')
-    const stream = streams.open({ last: 0, follow: true })!
+    const stream = streams.open({ last: 0, follow: true, routine: false })!
     for (let i = 0; i < limits.eventsQueued + 300; i++) events.tell(event(i))
     await new Promise((resolve) => stream.once('readable', resolve))
     let text = String(stream.read()) // now there is room
@@ -319,10 +344,24 @@ describe('the queue', () => {
     expect(lines.slice(-2).map((line) => JSON.parse(line))).toEqual([notShown('slow_reader', 300), event(7)])
   })
 
+  it('keeps apart what went well among what was missed', async () => {
+    const events = createFakeEvents()
+    const streams = createEventStreams(events, 'node-1')
+    const stream = streams.open({ last: 0, follow: true, routine: true })!
+    for (let i = 0; i < limits.eventsQueued; i++) events.tell(event(i))
+    const well: NotShown = { ...notShown('dns', 5), routine: true }
+    events.tell(well, notShown('dns', 2), well)
+    streams.stop()
+    let text = ''
+    for await (const chunk of stream.setEncoding('utf8')) text += chunk
+    const lines = text.trimEnd().split('\n')
+    expect(lines.slice(-2).map((line) => JSON.parse(line))).toEqual([{ ...well, count: 10 }, notShown('dns', 2)])
+  })
+
   it('is let go with its reader', () => {
     const events = createFakeEvents()
     const streams = createEventStreams(events, 'node-1')
-    const stream = streams.open({ last: 0, follow: true })!
+    const stream = streams.open({ last: 0, follow: true, routine: false })!
     stream.destroy()
     expect(events.listeners.size).toBe(0)
     for (let i = 0; i < 2 * limits.eventsQueued; i++) events.tell(event(i))
