@@ -15,7 +15,7 @@ import {
 import type { History } from '../history.ts'
 import { limits } from '../limits.ts'
 import { definitionOf, type MetricName } from '../metrics/catalogue.ts'
-import { tcpStates } from '../metrics/labels.ts'
+import { type responseCodes, tcpStates } from '../metrics/labels.ts'
 import type { Snapshot } from '../metrics/snapshot.ts'
 import { drawEdges } from './edge-picture.ts'
 import type { Html } from './html.ts'
@@ -67,7 +67,15 @@ interface Page {
 }
 
 /** Where a person should begin to look; the alerts have thresholds of their own. */
-const thresholds = { fill: 0.8, retransmittedRatio: 0.03, retransmittedSegments: 20, closeWait: 100 }
+const thresholds = {
+  fill: 0.8,
+  retransmittedRatio: 0.03,
+  retransmittedSegments: 20,
+  closeWait: 100,
+  dnsUnansweredRatio: 0.01,
+  dnsFailedRatio: 0.05,
+  dnsFailures: 5,
+}
 
 const count = (n: number, one?: string): string =>
   n.toLocaleString('en') + (one === undefined ? '' : n === 1 ? ` ${one}` : ` ${one}s`)
@@ -95,6 +103,7 @@ export function createSections({ report, snapshot, history, watchedSeconds }: Pa
     drops(page),
     tcp(page),
     connections(page),
+    dns(page),
     edges(page, readEdges(snapshot, history)),
     listenQueues(page),
     conntrack(page),
@@ -228,6 +237,79 @@ function connections({ read, explain, lately }: Page): Section {
     ...(sign && { sign }),
   }
 }
+
+/** Not the fault of who answers: that the name does not exist is an answer. */
+const dnsAnswers: readonly string[] = ['NOERROR', 'NXDOMAIN'] satisfies (typeof responseCodes)[number][]
+
+function dns({ read, explain, lately }: Page): Section {
+  const queries = read('netvitals_dns_queries_total')
+  const responses = read('netvitals_dns_responses_total')
+  const meanOf = new Map(read('netvitals_dns_duration_seconds').map(({ row, mean }) => [row, mean]))
+  const rateOf = sumValues(queries.map((reading) => ({ ...reading, value: reading.perSecond ?? 0 })))
+  const [askedIn, answeredIn] = [sumGrowth(queries), sumGrowth(responses)]
+  const unansweredIn = sumGrowth(read('netvitals_dns_unanswered_total'))
+  const errors = responses
+    .map(({ row, labels, grown = 0 }) => ({ row, code: labels.rcode ?? '', times: grown }))
+    .filter(({ code, times }) => code !== 'NOERROR' && times > 0)
+    .sort((a, b) => b.times - a.times)
+
+  const all = [...new Set(queries.map(({ row }) => row))].map((row) => {
+    const [asked = 0, answered = 0, unanswered = 0] = [askedIn(row), answeredIn(row), unansweredIn(row)]
+    const own = errors.filter((error) => error.row === row)
+    const failures = own.filter(({ code }) => !dnsAnswers.includes(code))
+    const failed = failures.reduce((total, { times }) => total + times, 0)
+    const failedRatio = failed / Math.max(1, answered)
+    const unansweredRatio = unanswered / Math.max(1, asked, unanswered)
+    return {
+      row,
+      isSilent: asked + unanswered === 0,
+      rate: rateOf.get(row) ?? 0,
+      errors: own.map(({ code, times }) => `${percent(times / answered)} ${code}`).join(', '),
+      mostly: failures[0]?.code,
+      failedRatio,
+      isFailing: failed >= thresholds.dnsFailures && failedRatio >= thresholds.dnsFailedRatio,
+      unanswered,
+      unansweredRatio,
+      isUnanswered: unanswered >= thresholds.dnsFailures && unansweredRatio >= thresholds.dnsUnansweredRatio,
+      mean: meanOf.get(row),
+    }
+  })
+  const facts = all.filter(({ isSilent }) => !isSilent)
+  const troubleOf = ({ failedRatio, unansweredRatio, isFailing, isUnanswered }: (typeof facts)[number]): number =>
+    (isUnanswered ? 4 : 0) + (isFailing ? 2 : 0) + failedRatio + unansweredRatio
+  facts.sort((a, b) => troubleOf(b) - troubleOf(a) || b.rate - a.rate)
+  const unanswered = facts.find(({ isUnanswered }) => isUnanswered)
+  const failing = facts.find(({ isFailing }) => isFailing)
+  const sign: Section['sign'] = unanswered
+    ? {
+        level: 'bad',
+        text: `${percent(unanswered.unansweredRatio)} of the DNS queries of ${unanswered.row} got no answer ${lately}`,
+      }
+    : failing && {
+        level: 'bad',
+        text: `${percent(failing.failedRatio)} of the DNS answers to ${failing.row} were errors ${lately}, most of them ${failing.mostly}`,
+      }
+  return {
+    id: 'dns',
+    title: 'DNS',
+    columns: ['where', 'queries', 'failed', 'unanswered', 'mean time'],
+    rows: facts.map(({ row, rate, isFailing, isUnanswered, mean, ...fact }): Cell[] => [
+      row,
+      { text: `${formatRate(rate)}/s`, level: 'fine' },
+      fact.errors === '' ? 0 : { text: fact.errors, level: isFailing ? 'bad' : 'fine' },
+      fact.unanswered === 0
+        ? 0
+        : { text: `${count(fact.unanswered)} (${percent(fact.unansweredRatio)})`, level: isUnanswered ? 'bad' : 'odd' },
+      mean === undefined ? undefined : { text: formatRtt(mean), level: mean * 1000 > limits.dnsSlowMs ? 'odd' : 'fine' },
+    ]),
+    good: `Nobody asked DNS anything ${lately}.`,
+    unknown: explain('netvitals_dns_queries_total'),
+    ...(facts.length > 0 && { note: `By who asked, ${lately}. Search lists ask for many names that do not exist (NXDOMAIN).` }),
+    ...(sign && { sign }),
+  }
+}
+
+const formatRate = (perSecond: number): string => (perSecond < 10 ? perSecond.toPrecision(2) : count(Math.round(perSecond)))
 
 /** Its troubles are signs of other sections already: here is whose they are. */
 function edges({ explain, lately }: Page, all: readonly Edge[]): Section {

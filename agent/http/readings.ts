@@ -11,6 +11,10 @@ export interface Reading {
   readonly value: number
   /** How much a counter grew in the time of `grownSeconds`; undefined: not known yet. */
   readonly grown: number | undefined
+  /** The same a second. */
+  readonly perSecond: number | undefined
+  /** Of a histogram or summary: of the values that came in that time. Undefined if there were none. */
+  readonly mean: number | undefined
 }
 
 /** The time the page looks back. */
@@ -23,11 +27,14 @@ export function createReader(snapshot: Snapshot, history: Pick<History, 'increas
   return (name) =>
     (families.get(name) ?? []).map((series) => {
       const labels = parseLabels(series.labels)
+      const { amount, seconds = 0, sum = 0 } = history.increase(series, grownSeconds) ?? {}
       return {
         labels,
         row: nameRow(labels),
         value: typeof series.value === 'number' ? series.value : Number.NaN,
-        grown: history.increase(series, grownSeconds)?.amount,
+        grown: amount,
+        perSecond: amount === undefined || seconds === 0 ? undefined : amount / seconds,
+        mean: amount === undefined || amount === 0 ? undefined : sum / amount,
       }
     })
 }

@@ -112,6 +112,7 @@ export const catalogue = {
     birth: 'first',
     source: 'pcap-dns',
     labels: [],
+    history: true,
     help: 'From query to answer.',
     origin: 'packets of the DNS ports, by libpcap',
   },

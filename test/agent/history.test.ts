@@ -47,6 +47,33 @@ describe('history', () => {
     expect(history.increase(makeSeries(slot, 25), 10)).toBeUndefined()
   })
 
+  it('tells of a histogram how many values came, and their sum', () => {
+    const history = createHistory()
+    const slot = history.take()
+    const histogram = (count: number, sum: number, bornFromZero = false): Series => ({
+      ...makeSeries(slot, 0, bornFromZero ? 20_000 : 0),
+      value: { counts: [count - 1, 1], sum },
+      bornFromZero,
+    })
+    const steps = [
+      [5, 0.5],
+      [8, 2],
+      [2, 0.25], // its source began anew
+    ] as const
+    steps.forEach(([count, sum], i) => history.remember(snapshot(i * 20_000, [histogram(count, sum)])))
+    expect(history.increase(histogram(2, 0.25), 300)).toEqual({ amount: 3 + 2, sum: 1.5 + 0.25, seconds: 40 })
+    expect(history.values(histogram(2, 0.25))).toEqual([
+      { atMs: 0, value: 5 },
+      { atMs: 20_000, value: 8 },
+      { atMs: 40_000, value: 2 },
+    ])
+    expect(history.increase(histogram(8, 2, true), 300)?.sum).toBe(2 + 0.25)
+    history.free(slot)
+    history.take()
+    history.remember(snapshot(60_000, [histogram(7, 3)]))
+    expect(history.increase(histogram(7, 3), 300)).toBeUndefined()
+  })
+
   it('counts a series born from zero from its first value on', () => {
     const history = createHistory()
     const slot = history.take()

@@ -7,13 +7,20 @@ import { formatLabels } from '../../../agent/metrics/label-text.ts'
 import type { Series } from '../../../agent/metrics/snapshot.ts'
 import { okReport, reportOf, series, snapshotOf, sourceOf } from './fake-parts.ts'
 
-const growth = new Map<Series, number>()
-const history = { increase: (one: Series) => (growth.has(one) ? { amount: growth.get(one)!, seconds: 300 } : undefined) }
+const growth = new Map<Series, { amount: number; sum?: number }>()
+const history = { increase: (one: Series) => (growth.has(one) ? { ...growth.get(one)!, seconds: 300 } : undefined) }
 
 /** A series whose value grew in the history. */
 function grown(labels: string, amount: number, value = 1000): Series {
   const one = series(labels, value)
-  growth.set(one, amount)
+  growth.set(one, { amount })
+  return one
+}
+
+/** A histogram that so many values came into, with this sum. */
+function observed(labels: string, amount: number, sum: number): Series {
+  const one = series(labels, { counts: [amount], sum })
+  growth.set(one, { amount, sum })
   return one
 }
 
@@ -44,6 +51,7 @@ describe('the page of a healthy machine', () => {
     for (const text of [
       'The kernel dropped no packet in the last 5 minutes.',
       'Every listener accepts its connections in time.',
+      'Nobody asked DNS anything in the last 5 minutes.',
       'No device, queue or CPU lost anything in the last 5 minutes.',
       'No connection is being tracked.',
     ])
@@ -170,6 +178,82 @@ describe('connects and resets', () => {
       level: 'bad',
       text: 'shop/b had no local port left for 2 connects in the last 5 minutes',
     })
+  })
+})
+
+describe('DNS', () => {
+  const queries = (pod: string, times: number) => grown(row('shop', pod, 'qtype="A"'), times)
+  const answers = (pod: string, rcode: string, times: number) => grown(row('shop', pod, `rcode="${rcode}"`), times)
+
+  it('has a row for each that asked, the troubled first', () => {
+    const input = inputOf({
+      netvitals_dns_queries_total: [
+        queries('quiet', 0),
+        queries('search', 6000),
+        grown(row('shop', 'search', 'qtype="AAAA"'), 6000),
+        queries('few', 30),
+        queries('failing', 100),
+        queries('silent', 1000),
+      ],
+      netvitals_dns_responses_total: [
+        answers('search', 'NXDOMAIN', 9000),
+        answers('search', 'NOERROR', 3000),
+        answers('few', 'NOERROR', 26),
+        answers('few', 'SERVFAIL', 0),
+        answers('failing', 'NOERROR', 70),
+        answers('failing', 'REFUSED', 10),
+        answers('failing', 'SERVFAIL', 20),
+        answers('silent', 'NOERROR', 980),
+      ],
+      netvitals_dns_unanswered_total: [grown(row('shop', 'silent'), 20), grown(row('shop', 'few'), 4)],
+      netvitals_dns_duration_seconds: [
+        observed(row('shop', 'search'), 12_000, 6),
+        observed(row('shop', 'failing'), 100, 25),
+        observed(row('shop', 'quiet'), 0, 0),
+      ],
+    })
+    const fine = (text: string) => ({ text, level: 'fine' })
+    const { rows, sign, note } = section('dns', input)
+    expect(rows).toEqual([
+      ['shop/silent', fine('3.3/s'), 0, { text: '20 (2.0 %)', level: 'bad' }, undefined],
+      [
+        'shop/failing',
+        fine('0.33/s'),
+        { text: '20.0 % SERVFAIL, 10.0 % REFUSED', level: 'bad' },
+        0,
+        { text: '250 ms', level: 'odd' },
+      ],
+      ['shop/few', fine('0.10/s'), 0, { text: '4 (13.3 %)', level: 'odd' }, undefined],
+      ['shop/search', fine('40/s'), fine('75.0 % NXDOMAIN'), 0, fine('500 µs')],
+    ])
+    expect(sign).toEqual({ level: 'bad', text: '2.0 % of the DNS queries of shop/silent got no answer in the last 5 minutes' })
+    expect(note).toContain('in the last 5 minutes')
+  })
+
+  it('says what errors most of the answers were', () => {
+    const input = inputOf({
+      netvitals_dns_queries_total: [queries('a', 100)],
+      netvitals_dns_responses_total: [answers('a', 'NXDOMAIN', 40), answers('a', 'SERVFAIL', 5), answers('a', 'NOERROR', 55)],
+    })
+    expect(section('dns', input).sign).toEqual({
+      level: 'bad',
+      text: '5.0 % of the DNS answers to shop/a were errors in the last 5 minutes, most of them SERVFAIL',
+    })
+  })
+
+  it('does not take names that do not exist, or little, for trouble', () => {
+    const input = inputOf({
+      netvitals_dns_queries_total: [queries('a', 1000), queries('b', 4)],
+      netvitals_dns_responses_total: [answers('a', 'NXDOMAIN', 1000), answers('b', 'SERVFAIL', 4)],
+      netvitals_dns_unanswered_total: [grown(row('shop', 'a'), 9)],
+    })
+    expect(section('dns', input).sign).toBeUndefined()
+    expect(pageOf(input)).toContain('Nothing here points to the network.')
+  })
+
+  it('knows nothing of who is not known yet', () => {
+    const input = inputOf({ netvitals_dns_queries_total: [series(row('', '', 'qtype="A"'), 7)] })
+    expect(section('dns', input).rows).toEqual([])
   })
 })
 
