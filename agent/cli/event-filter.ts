@@ -67,10 +67,10 @@ export const isRoutineAskedFor = ({ type, rcode, qtype, name }: Filters): boolea
  */
 export function createFilter(filters: Filters): (message: EventMessage) => boolean {
   const names = Object.keys(fits) as FilterName[]
+  const types = typesOf(filters)
   return (message) => {
     if (filters.since !== Number.NEGATIVE_INFINITY && Date.parse(message.time) < filters.since) return false
-    if (message.type === 'not_shown')
-      return message.of === 'slow_reader' || isLetThrough(filters.type, (type) => type === message.of)
+    if (message.type === 'not_shown') return message.of === 'slow_reader' || types.includes(message.of)
     return names.every((name) =>
       isLetThrough(filters[name] as Choice<never>, (value) => (fits[name] as Fits<never>)(value, message)),
     )
