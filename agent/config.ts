@@ -361,7 +361,7 @@ const settings = {
   pod: {
     schema: pods,
     value: 'PODS',
-    help: 'either end: POD or NAMESPACE/POD, NAMESPACE/ for all pods of it, @netns/NAME for a named network namespace, host for the host itself; * stands for any characters',
+    help: 'either end: POD or NAMESPACE/POD, NAMESPACE/ for all pods of it, @netns/NAME for a named network namespace, host for the host itself; a Service, where its address is asked, as a pod of its name; * stands for any characters',
     ...asFilter,
   },
   'from-pod': { schema: pods, value: 'PODS', help: 'who sent the packet, the reset, the segment or the SYN', ...asFilter },
@@ -785,6 +785,11 @@ function describeSetting(name: SettingName, setting: Setting, command: Command):
   return [flag, wrap(help, 6), ...(notes.length === 0 ? [] : [wrap(`(${notes.join(', ')})`, 6)])].join('\n')
 }
 
+const describeShorthands = (name: SettingName): readonly string[] =>
+  Object.entries(shorthands)
+    .filter(([, { of }]) => of === name)
+    .map(([flag, { value }]) => `  --${flag}\n${wrap(`short for --${flagOf(name)} ${value}`, 6)}`)
+
 const filterRules =
   'Filters. What fits every one of these flags is shown; the values of one, with commas between them or by repeating it, are alternatives:'
 
@@ -794,13 +799,8 @@ function helpText(command: Command | undefined): string {
   const describe = (wanted: boolean): string[] =>
     flags
       .filter(([, { isFilter = false }]) => isFilter === wanted)
-      .map(([name, setting]) => describeSetting(name, setting, shown))
-  const filters = [
-    ...describe(true),
-    ...Object.entries(shorthands)
-      .filter(([, { of }]) => settings[of].commands.some((name) => name === shown))
-      .map(([name, { of, value }]) => `  --${name}\n${wrap(`short for --${flagOf(of)} ${value}`, 6)}`),
-  ]
+      .flatMap(([name, setting]) => [describeSetting(name, setting, shown), ...describeShorthands(name)])
+  const filters = describe(true)
   const usage =
     command === undefined
       ? [
