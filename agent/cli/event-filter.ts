@@ -51,15 +51,15 @@ const fits = {
 export type FilterName = keyof typeof fits
 export type Filters = Pick<Config, FilterName | 'since'>
 
-/** Of which there may be something to show. What only DNS queries have leaves nothing else. */
-export function typesOf({ type, rcode, qtype, name }: Filters): readonly EventType[] {
-  const isOfDns = [rcode, qtype, name].some(({ only }) => only.length > 0)
-  return eventTypes.filter((one) => isLetThrough(type, (wanted) => wanted === one) && (!isOfDns || one === 'dns'))
-}
+/** There is a filter that nothing but a DNS query fits. */
+const isForDns = ({ rcode, qtype, name }: Filters): boolean => [rcode, qtype, name].some(({ only }) => only.length > 0)
+
+/** Of which there may be something to show. */
+export const typesOf = (filters: Filters): readonly EventType[] =>
+  eventTypes.filter((one) => isLetThrough(filters.type, (type) => type === one) && (one === 'dns' || !isForDns(filters)))
 
 /** Whether what went well is to be shown too: only who asks for DNS wants it. */
-export const isRoutineAskedFor = ({ type, rcode, qtype, name }: Filters): boolean =>
-  type.only.includes('dns') || [rcode, qtype, name].some(({ only }) => only.length > 0)
+export const isRoutineAskedFor = (filters: Filters): boolean => filters.type.only.includes('dns') || isForDns(filters)
 
 /**
  * What the command line lets through. Of events that are not shown only the type is known: they are told unless

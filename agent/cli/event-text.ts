@@ -45,17 +45,7 @@ const layouts: Readonly<Record<'compact' | 'table', () => Layout>> = {
     cellsOf: (event, unicode) => [
       `${nameOf(event.source)} ${unicode ? '→' : '->'} ${nameOf(event.destination)}`,
       `${protocolOf(event)} ${tcpOf(event)}`.trimEnd(),
-      ...(event.dns === undefined
-        ? [
-            [whyOf(event), event.function === undefined ? '' : `in ${event.function}`, bracket(event.direction), packetsOf(event)]
-              .filter(Boolean)
-              .join(' '),
-          ]
-        : [
-            questionOf(event.dns, unicode),
-            whyOf(event),
-            ...[...answerOf(event.dns), bracket(`id ${event.dns.id}`)].filter(Boolean),
-          ]),
+      ...(event.dns === undefined ? [circumstancesOf(event)] : queryCellsOf(event, event.dns, unicode)),
     ],
   }),
   table: () => ({
@@ -162,6 +152,14 @@ const count = (number: number | undefined, what: string): string =>
 const pluralOf = (what: string): string =>
   what.endsWith('y') ? `${what.slice(0, -1)}ies` : `${what}${what.endsWith('s') ? 'es' : 's'}`
 const packetsOf = ({ type, packets }: NetworkEvent): string => count(packets, type === 'retransmit' ? 'segment' : 'packet')
+
+/** Of all but DNS queries, in a compact line. */
+const circumstancesOf = (event: NetworkEvent): string =>
+  [whyOf(event), event.function === undefined ? '' : `in ${event.function}`, bracket(event.direction), packetsOf(event)]
+    .filter(Boolean)
+    .join(' ')
+const queryCellsOf = (event: NetworkEvent, dns: DnsEvent, unicode: boolean): readonly string[] =>
+  [questionOf(dns, unicode), whyOf(event), ...answerOf(dns), bracket(`id ${dns.id}`)].filter(Boolean)
 
 /** What was asked for. A long name keeps its two ends: whose it is stands at the second. */
 function questionOf({ name, queryType }: DnsEvent, unicode: boolean): string {
