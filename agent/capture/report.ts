@@ -99,7 +99,7 @@ export type CaptureReport =
   | { readonly type: 'totals'; readonly totals: CaptureTotals }
   | DnsReport
   | HttpReport
-  | { readonly type: 'not_shown'; readonly of: 'dns' | 'http'; readonly count: number }
+  | { readonly type: 'not_shown'; readonly of: 'dns' | 'http'; readonly count: number; readonly isTrouble: boolean }
 
 /** What it is told. Addresses are the hexadecimal digits of 4 or 16 bytes. */
 export type CaptureOrder =

@@ -79,11 +79,12 @@ function linkTypeOf({ link_type: name }: PcapSession): number {
 
 /** How many have been shown in this second, and how many not since that was last told. */
 const shown = { dns: 0, http: 0 }
-const notShown = { dns: 0, http: 0 }
+const notShown = { dns: { routine: 0, trouble: 0 }, http: { routine: 0, trouble: 0 } }
 let shownSinceMs = 0
-/** The second half of what may be shown is for what went wrong. */
+/** What went well leaves room for what did not. */
 function show(of: keyof typeof shown, isTrouble: boolean, describe: () => CaptureReport): void {
-  if (shown[of] >= limits.eventsPerSecond / (isTrouble ? 1 : 2)) notShown[of]++
+  if (shown[of] >= (isTrouble ? limits.eventsPerSecond : limits.routineEventsPerSecond))
+    notShown[of][isTrouble ? 'trouble' : 'routine']++
   else {
     shown[of]++
     report(describe())
@@ -145,10 +146,12 @@ function tellCounts(): void {
       told[of].set(subject, values.slice())
       report({ type: 'counts', of, subject, values: [...values] })
     }
-  for (const of of ['dns', 'http'] as const) {
-    if (notShown[of] > 0) report({ type: 'not_shown', of, count: notShown[of] })
-    notShown[of] = 0
-  }
+  for (const of of ['dns', 'http'] as const)
+    for (const kind of ['routine', 'trouble'] as const) {
+      const count = notShown[of][kind]
+      if (count > 0) report({ type: 'not_shown', of, count, isTrouble: kind === 'trouble' })
+      notShown[of][kind] = 0
+    }
   const { ps_drop: ringDrops, ps_ifdrop: interfaceDrops } = session.stats()
   const totals = { ...analysis.totals(), ringDrops, interfaceDrops }
   const text = JSON.stringify(totals)

@@ -34,7 +34,7 @@ export interface Capture {
   usage(): ChildUsage | undefined
   onDns(listener: (report: DnsReport, netns: NetworkNamespace) => void): void
   onHttp(listener: (report: HttpReport, netns: NetworkNamespace) => void): void
-  onNotShown(listener: (of: 'dns' | 'http', count: number) => void): void
+  onNotShown(listener: (of: 'dns' | 'http', count: number, isTrouble: boolean) => void): void
   stop(): Promise<void>
 }
 
@@ -72,7 +72,7 @@ export function createCapture({
   const owners = new Map<string, number>()
   const onDns: ((report: DnsReport, netns: NetworkNamespace) => void)[] = []
   const onHttp: ((report: HttpReport, netns: NetworkNamespace) => void)[] = []
-  const onNotShown: ((of: 'dns' | 'http', count: number) => void)[] = []
+  const onNotShown: ((of: 'dns' | 'http', count: number, isTrouble: boolean) => void)[] = []
   let lastSubject = 0
   let before = createTotals()
   let current = createTotals()
@@ -150,7 +150,7 @@ export function createCapture({
         break
       }
       case 'not_shown':
-        for (const listener of onNotShown) listener(report.of, report.count)
+        for (const listener of onNotShown) listener(report.of, report.count, report.isTrouble)
     }
   }
 

@@ -20,7 +20,9 @@ export function createPcapDns(host: Host): Source<Metric> {
     needs: captureNeeds,
     async start(signal, out) {
       capture.onDns((report, netns) => void (signal.aborted || out.event(toEvent(report, netns))))
-      capture.onNotShown((kind, count) => void (kind !== 'dns' || signal.aborted || out.notShown(kind, count, Date.now())))
+      capture.onNotShown((kind, count, isTrouble) => {
+        if (kind === 'dns' && !signal.aborted) out.notShown(kind, count, Date.now(), !isTrouble)
+      })
     },
     async collect(sink) {
       const missing = capture.missing()
