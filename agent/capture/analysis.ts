@@ -213,7 +213,7 @@ export function describeHttp(transaction: HttpTransaction): Omit<HttpReport, 'ty
     path,
     host,
     ...(status !== undefined && { status }),
-    ...(durationMs !== undefined && { durationMs }),
+    ...(durationMs !== undefined && { durationMs: Math.round(durationMs * 1000) / 1000 }),
   }
 }
 
@@ -233,7 +233,7 @@ export function describeDns(transaction: DnsTransaction): Omit<DnsReport, 'type'
       responseCode: dnsRcodeName(answer.rcode)?.toUpperCase() ?? `RCODE${answer.rcode}`,
       addressCount: answer.addressCount,
     }),
-    ...(durationMs !== undefined && { durationMs }),
+    ...(durationMs !== undefined && { durationMs: Math.round(durationMs * 1000) / 1000 }),
   }
 }
 

@@ -159,7 +159,7 @@ it('hands on single queries with whose they are, and how many were not shown', a
   capture.setOwners(new Map([['10.0.0.1', podA]]))
   const end = { address: '10.0.0.1', port: 40_000 }
   const query: DnsReport = { type: 'dns', subject: 2, timeMs: 1, family: 'ipv4', protocol: 'udp', client: end, server: end, id: 1, name: 'a', queryType: 'A' } // biome-ignore format: a table
-  tell(query, { ...query, subject: 77, name: 'of nobody' }, { type: 'not_shown', of: 'dns', count: 12 })
+  tell(query, { ...query, subject: 77, name: 'of nobody' }, { type: 'not_shown', of: 'dns', count: 12, isTrouble: true })
   await expect.poll(() => events).toEqual([['a', podA], 12]) // biome-ignore format: a table
 })
 
