@@ -225,10 +225,10 @@ export function createDnsTransactions(options: DnsOptions): DnsTransactions {
     add(subject, dnsPlaces.queries + typePlace(queryType))
     const failed = searches.get(subject)
     if (failed === undefined) return
-    const at = failed.findIndex((one) => one.queryType === queryType && isSearchedOn(one.name, name))
-    if (at < 0) return
-    failed.splice(at, 1)
-    add(subject, dnsPlaces.searches)
+    const left = failed.filter((one) => one.queryType !== queryType || !isSearchedOn(one.name, name))
+    if (left.length === failed.length) return
+    add(subject, dnsPlaces.searches, failed.length - left.length)
+    searches.set(subject, left)
   }
 
   function rememberSearch(subject: number, name: string, queryType: number): void {

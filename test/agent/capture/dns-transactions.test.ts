@@ -337,9 +337,11 @@ describe('search lists', () => {
     ['a.b', '', false],
   ])('%s, then %s: %s', (failed, next, expected) => expect(isSearchedOn(failed, next)).toBe(expected))
 
-  it('counts the queries that only the list has made, of each type', () => {
+  it.each([
+    [['.web.svc.cluster.local', '.svc.cluster.local', '.cluster.local', '']],
+    [['.a.test', '.b.test', '.longer.test', '']],
+  ])('counts the queries that only the list has made, of each type: %j', (suffixes) => {
     const { query, answer, counts } = start()
-    const suffixes = ['.web.svc.cluster.local', '.svc.cluster.local', '.cluster.local', '']
     suffixes.forEach((suffix, i) => {
       for (const queryType of [1, 28]) {
         const about = { name: `www.example.com${suffix}`, queryType, id: 10 * i + queryType }
