@@ -13,6 +13,8 @@ export interface PacketHeaders {
   destinationAt: number
   /** With IPv6 the hop limit. */
   ttl: number
+  /** IPv4's, which routers and address translation leave as it is. IPv6 has none. */
+  identification: number
   /** As in the IP header, or in the last of IPv6's extension headers: 6 TCP, 17 UDP, 1 ICMP, 58 ICMPv6 … */
   protocol: number
   /** The first part of a datagram; the other parts are the fault `fragment`. */
@@ -85,6 +87,7 @@ export function createPacketHeaders(): PacketHeaders {
     sourceAt: 0,
     destinationAt: 0,
     ttl: 0,
+    identification: 0,
     protocol: 0,
     isFragment: false,
     sourcePort: 0,
@@ -244,6 +247,7 @@ function readIpv4(bytes: Uint8Array, at: number, end: number, headers: PacketHea
   const headerBytes = (bytes[at]! & 0xf) * 4
   if (headerBytes < ipv4HeaderBytes) return 'bad length'
   if (end - at < headerBytes) return 'cut'
+  headers.identification = readNetworkU16(bytes, at + 4)
   headers.ttl = bytes[at + 8]!
   headers.protocol = bytes[at + 9]!
   headers.sourceAt = at + 12
@@ -254,6 +258,7 @@ function readIpv4(bytes: Uint8Array, at: number, end: number, headers: PacketHea
 /** RFC 8200; the authentication header is of RFC 4302. */
 function readIpv6(bytes: Uint8Array, from: number, end: number, headers: PacketHeaders): number | PacketFault {
   if (end - from < ipv6HeaderBytes) return 'cut'
+  headers.identification = 0
   headers.ttl = bytes[from + 7]!
   headers.sourceAt = from + 8
   headers.destinationAt = from + 24

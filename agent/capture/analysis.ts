@@ -86,7 +86,7 @@ export function createAnalysis({ dnsPorts, httpPorts }: CaptureSettings, { onDns
       sourcePort: headers.sourcePort,
       destination: bytes.toString('latin1', headers.destinationAt, headers.destinationAt + length),
       destinationPort: headers.destinationPort,
-      point: { packetType: headers.packetType, ttl: headers.ttl },
+      point: { packetType: headers.packetType, ttl: headers.ttl, identification: headers.identification },
       timeMs,
     }
   }
@@ -95,7 +95,9 @@ export function createAnalysis({ dnsPorts, httpPorts }: CaptureSettings, { onDns
     const message = readDnsMessage(bytes, from, to, sentLength)
     if (typeof message === 'string') {
       const { source, sourcePort, destination, destinationPort, point, timeMs } = sighting
-      const content = `${source}${destination}${String.fromCharCode(sourcePort, destinationPort, sentLength)}${idAt(bytes, from, to)}`
+      const ends = point.identification === 0 ? `${source}${destination}` : '' // these may be translated on the way
+      const words = String.fromCharCode(point.identification || sourcePort, destinationPort, sentLength)
+      const content = `${ends}${words}${idAt(bytes, from, to)}`
       if (message === 'cut_header') cut++
       else if (malformed.isNew(content, point, timeMs)) dnsMalformed++
       return
@@ -126,7 +128,7 @@ export function createAnalysis({ dnsPorts, httpPorts }: CaptureSettings, { onDns
         sourcePort: isFromClient ? connection.clientPort : connection.serverPort,
         destination: isFromClient ? server : client,
         destinationPort: isFromClient ? connection.serverPort : connection.clientPort,
-        point: { packetType: headers.packetType, ttl: headers.ttl },
+        point: { packetType: headers.packetType, ttl: headers.ttl, identification: headers.identification },
         timeMs,
       }
     }

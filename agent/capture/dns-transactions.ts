@@ -2,7 +2,7 @@ import { type DnsMessage, dnsTypeName } from '../../parsers/dns-message.ts'
 import { limits } from '../limits.ts'
 import { queryTypes, responseCodes } from '../metrics/labels.ts'
 import { durationPlace, durationPlaces } from './durations.ts'
-import { isSeenAgain, outgoing, type Point, passageMs, type Sighting } from './sighting.ts'
+import { createSightings, isSeenAgain, outgoing, type Point, passageMs, type Sighting } from './sighting.ts'
 
 const blocks = { queries: queryTypes.length, responses: responseCodes.length, served: responseCodes.length } as const
 const afterBlocks = blocks.queries + blocks.responses + blocks.served
@@ -77,8 +77,8 @@ interface Pending {
   readonly id: number
   readonly name: string
   readonly queryType: number
-  /** Where it was first seen. */
-  readonly query: Point
+  /** Where it was first seen; of one that was sent again, the last. */
+  query: Point
   /** When those were sent that have no answer yet. */
   waiting: number[]
   readonly insertedMs: number
@@ -97,7 +97,7 @@ interface Pending {
  * A transaction goes by the client's address, port and id, and by the question: neither the translation of a Service's
  * address nor the way through bridges changes these. A query seen again before its answer is the same packet elsewhere,
  * unless it is where it was first seen: then the client has sent it again. After an answer, it is a new one. What the
- * machine sends on for a pod under its own address (masquerading) is known by its question and by its hop limit.
+ * machine sends on for a pod under its own address (masquerading) is known by its question and by what it says of itself.
  */
 export function createDnsTransactions(options: DnsOptions): DnsTransactions {
   const { subjectOf, isHost, onTransaction } = options
@@ -110,6 +110,8 @@ export function createDnsTransactions(options: DnsOptions): DnsTransactions {
   const searches = new Map<number, { readonly name: string; readonly queryType: number }[]>()
   /** How many are followed of each subject, and of all others. */
   const followed = new Map<number | undefined, number>()
+  /** Answers that are nobody's. */
+  const strays = createSightings(limits.captureSightings)
   let size = 0
   let unmatched = 0
   let notFollowed = 0
@@ -134,6 +136,7 @@ export function createDnsTransactions(options: DnsOptions): DnsTransactions {
     if (known !== undefined && known.waiting.length > 0) {
       if (!isSeenAgain(known.query, point, known.lastQueryMs, timeMs)) return
       known.waiting.push(timeMs)
+      known.query = point
       known.lastQueryMs = timeMs
       countQuery(known.subject, name, queryType)
       if (known.waiting.length > limits.dnsTries) giveUp(known)
@@ -142,8 +145,7 @@ export function createDnsTransactions(options: DnsOptions): DnsTransactions {
     const subject = subjectOf(client)
     if (subject !== undefined && isHost(subject) && point.packetType === outgoing) {
       const masqueraded = asked.get(questionOf(id, name, queryType))
-      const isOnward = masqueraded !== undefined && point.ttl === masqueraded.query.ttl - 1
-      if (isOnward && timeMs - masqueraded.lastQueryMs < passageMs) {
+      if (masqueraded !== undefined && isSentOn(masqueraded, point) && timeMs - masqueraded.lastQueryMs < passageMs) {
         if (aliases.size < limits.dnsTransactions)
           aliases.set(key, { pending: masqueraded, untilMs: timeMs + limits.dnsAnswerMs })
         return
@@ -180,13 +182,23 @@ export function createDnsTransactions(options: DnsOptions): DnsTransactions {
     if (subject !== undefined && !isHost(subject)) asked.set(questionOf(id, name, queryType), pending)
   }
 
+  /** The host's packet is the pod's, with the host's address in it. */
+  function isSentOn({ query, server }: Pending, point: Point): boolean {
+    if (query.identification !== 0 && point.identification !== 0) return query.identification === point.identification
+    if (point.ttl === query.ttl - 1) return true
+    // A bridge translates without taking a hop away; a cache on the host that asks on is asked under the host's address.
+    const asked = subjectOf(server)
+    return point.ttl === query.ttl && (asked === undefined || !isHost(asked))
+  }
+
   function takeResponse(message: DnsMessage, sighting: Sighting): void {
     const { destination: client, point, timeMs } = sighting
     const key = keyOf(client, sighting.destinationPort, message.id)
     const { name, queryType } = message
     const found = findQuestion(table.get(key), name, queryType) ?? findAlias(key, name, queryType, timeMs)
-    if (found === undefined) {
-      if (subjectOf(client) !== undefined) unmatched++
+    if (found !== undefined) giveUpLate(found, timeMs)
+    if (found === undefined || (found.waiting.length === 0 && found.answer === undefined)) {
+      takeStray(message, sighting)
       return
     }
     const code = codePlace(message.rcode)
@@ -211,6 +223,20 @@ export function createDnsTransactions(options: DnsOptions): DnsTransactions {
     if (message.addressCount !== undefined) add(found.subject, dnsPlaces.addresses, message.addressCount)
     if (message.rcode === NXDOMAIN) rememberSearch(found.subject, found.name, found.queryType)
     onTransaction?.(tell(found, found.subject, startMs, durationMs, message))
+  }
+
+  function takeStray(
+    { id, name = '', queryType = 0, rcode }: DnsMessage,
+    { source, destination, point, timeMs }: Sighting,
+  ): void {
+    if (!strays.isNew(`${String.fromCharCode(point.identification)}${questionOf(id, name, queryType)}`, point, timeMs)) return
+    const server = subjectOf(source)
+    if (server !== undefined) add(server, dnsPlaces.served + codePlace(rcode))
+    if (subjectOf(destination) !== undefined) unmatched++
+  }
+
+  function giveUpLate(pending: Pending, nowMs: number): void {
+    while (pending.waiting.length > 0 && pending.waiting[0]! <= nowMs - limits.dnsAnswerMs) giveUp(pending)
   }
 
   function giveUp(pending: Pending): void {
@@ -286,7 +312,7 @@ export function createDnsTransactions(options: DnsOptions): DnsTransactions {
       for (const [key, first] of table) {
         if (first.insertedMs > nowMs - limits.dnsAnsweredMs) break // those behind it are younger
         for (let one: Pending | undefined = first; one !== undefined; one = one.next) {
-          while (one.waiting.length > 0 && one.waiting[0]! <= nowMs - limits.dnsAnswerMs) giveUp(one)
+          giveUpLate(one, nowMs)
           if (one.waiting.length === 0 && Math.max(one.lastAnswerMs, one.lastQueryMs) <= nowMs - limits.dnsAnsweredMs)
             remove(key, one)
         }

@@ -11,11 +11,16 @@ export interface Sighting {
   readonly timeMs: number
 }
 
-/** What the sightings of one packet differ in, except that a bridge tells twice of what it sends. */
+/**
+ * Where a packet was seen: what its sightings differ in, except that a bridge tells twice of what it sends, and also of what
+ * comes to the machine by a port whose hardware address it has taken for its own.
+ */
 export interface Point {
   /** As in packet(7); undefined: the link does not tell. */
   readonly packetType: number | undefined
   readonly ttl: number
+  /** Of the packet itself, the same wherever it is seen. 0: it has none, as with IPv6. */
+  readonly identification: number
 }
 
 /** PACKET_OUTGOING */
@@ -24,13 +29,13 @@ export const outgoing = 4
 export const passageMs = 20
 const surelyOverMs = 500
 
-/** Another packet of the same content, not the same at another device: it is where the first was seen, or too late. */
-export function isSeenAgain(first: Point, point: Point, lastMs: number, timeMs: number): boolean {
+/** Another packet of the same content, not the same at another device: it is where the one before was seen, or too late. */
+export function isSeenAgain(before: Point, point: Point, lastMs: number, timeMs: number): boolean {
   const sinceMs = timeMs - lastMs
   if (sinceMs > surelyOverMs) return true
-  if (first.packetType !== point.packetType || first.ttl !== point.ttl) return false
-  const isToldOnce = point.packetType !== undefined && point.packetType !== outgoing
-  return isToldOnce || sinceMs > passageMs
+  if (before.packetType !== point.packetType || before.ttl !== point.ttl) return false
+  if (before.identification !== 0 && point.identification !== 0) return before.identification !== point.identification
+  return sinceMs > passageMs
 }
 
 /** Tells packets from further sightings of them, by what they hold. */
@@ -41,12 +46,13 @@ export interface Sightings {
 
 /** Remembers the last `most`. */
 export function createSightings(most: number): Sightings {
-  const seen = new Map<string, { readonly point: Point; lastMs: number }>()
+  const seen = new Map<string, { point: Point; lastMs: number }>()
   return {
     isNew(content, point, timeMs) {
       const before = seen.get(content)
       if (before !== undefined) {
         if (!isSeenAgain(before.point, point, before.lastMs, timeMs)) return false
+        before.point = point
         before.lastMs = timeMs
         return true
       }

@@ -7,18 +7,20 @@ export interface IpFields {
   destination: readonly number[]
   protocol: number
   ttl?: number
+  /** IPv4's. */
+  identification?: number
   /** Instead of the right one. */
   length?: number
 }
 
 export function ipv4(
-  { source, destination, protocol, ttl = 64, length }: IpFields,
+  { source, destination, protocol, ttl = 64, identification = 0, length }: IpFields,
   payload: readonly number[],
   { options = [], fragment = 0 }: { options?: readonly number[]; fragment?: number } = {},
 ): number[] {
   const headerBytes = 20 + options.length
   const total = u16(length ?? headerBytes + payload.length)
-  const start = [0x40 | (headerBytes / 4), 0, ...total, 0, 1, ...u16(fragment), ttl, protocol, 0, 0]
+  const start = [0x40 | (headerBytes / 4), 0, ...total, ...u16(identification), ...u16(fragment), ttl, protocol, 0, 0]
   return [...start, ...source, ...destination, ...options, ...payload]
 }
 

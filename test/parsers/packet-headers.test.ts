@@ -79,7 +79,8 @@ describe('a packet', () => {
           : upper.protocol === 17
             ? udp(sourcePort, destinationPort, sent)
             : sent
-        const fields: IpFields = { source, destination, protocol: upper.protocol, ttl }
+        const identification = (padding << 8) | before
+        const fields: IpFields = { source, destination, protocol: upper.protocol, ttl, identification }
         const packet =
           'options' in ip ? ipv4(fields, segment, ip) : ipv6(fields, segment, 'extensions' in ip ? ip.extensions : [])
         const whole = links[name].wrap(packet, outgoing)
@@ -95,6 +96,7 @@ describe('a packet', () => {
           source: formatAddress(Uint8Array.from(source)),
           destination: formatAddress(Uint8Array.from(destination)),
           ttl,
+          identification: ip.version === 4 ? identification : 0,
           protocol: upper.protocol,
           isFragment: false,
           sourcePort: upper.protocol === 132 ? 0 : sourcePort,

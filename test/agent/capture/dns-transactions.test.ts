@@ -7,7 +7,7 @@ import {
   isFailure,
   isSearchedOn,
 } from '../../../agent/capture/dns-transactions.ts'
-import type { Point } from '../../../agent/capture/sighting.ts'
+import type { Point, Sighting } from '../../../agent/capture/sighting.ts'
 import { limits } from '../../../agent/limits.ts'
 import { queryTypes, responseCodes } from '../../../agent/metrics/labels.ts'
 import type { DnsMessage } from '../../../parsers/dns-message.ts'
@@ -18,20 +18,25 @@ const addresses: Readonly<Record<string, number>> = { HOST: host, 'POD-A': a, 'P
 const service = 'SVC.'
 const world = 'WRLD'
 
+type Place = Omit<Point, 'identification'>
+
 // Where a packet is seen: from a pod at its veth, at the bridge, leaving by the bridge, leaving by a veth.
-const atVeth: Point = { packetType: 3, ttl: 64 }
-const atBridge: Point = { packetType: 0, ttl: 64 }
-const onward: Point = { packetType: 4, ttl: 63 }
-const ownSent: Point = { packetType: 4, ttl: 64 }
+const atVeth: Place = { packetType: 3, ttl: 64 }
+const atBridge: Place = { packetType: 0, ttl: 64 }
+const onward: Place = { packetType: 4, ttl: 63 }
+const ownSent: Place = { packetType: 4, ttl: 64 }
+
+type Ends = Pick<Sighting, 'source' | 'sourcePort' | 'destination' | 'destinationPort'>
 
 interface Leg {
   readonly from: string
   readonly to: string
-  readonly point: Point
+  readonly point: Place
   readonly port?: number
 }
 
-function start() {
+/** Each call of `query` and `answer` is one packet, seen at each leg; without numbers it is as with IPv6. */
+function start({ isNumbered = true } = {}) {
   const told: DnsTransaction[] = []
   const dns = createDnsTransactions({
     subjectOf: (address) => addresses[address],
@@ -53,24 +58,37 @@ function start() {
     ...options,
   })
   let timeMs = 1_000_000
+  let packets = 0
+  const takeAll = (legs: readonly Leg[], toSighting: (leg: Required<Leg>) => Ends, about: DnsMessage): void => {
+    const identification = isNumbered ? ++packets & 0xffff : 0
+    for (const leg of legs) {
+      timeMs += 0.01
+      const ends = toSighting({ port: 40_000, ...leg })
+      dns.take(about, { isTcp: false, ...ends, point: { ...leg.point, identification }, timeMs })
+    }
+  }
   return {
     dns,
     told,
     pass: (ms: number) => void (timeMs += ms),
     now: () => timeMs,
     query(legs: readonly Leg[], options: Partial<DnsMessage> = {}) {
-      for (const { from, to, point, port = 40_000 } of legs) {
-        timeMs += 0.01
-        const sighting = { isTcp: false, source: from, sourcePort: port, destination: to, destinationPort: 53, point, timeMs }
-        dns.take(message(options), sighting)
-      }
+      const ends = ({ from, to, port }: Required<Leg>) => ({
+        source: from,
+        sourcePort: port,
+        destination: to,
+        destinationPort: 53,
+      })
+      takeAll(legs, ends, message(options))
     },
     answer(legs: readonly Leg[], options: Partial<DnsMessage> = {}) {
-      for (const { from, to, point, port = 40_000 } of legs) {
-        timeMs += 0.01
-        const sighting = { isTcp: false, source: from, sourcePort: 53, destination: to, destinationPort: port, point, timeMs }
-        dns.take(message({ isResponse: true, ...options }), sighting)
-      }
+      const ends = ({ from, to, port }: Required<Leg>) => ({
+        source: from,
+        sourcePort: 53,
+        destination: to,
+        destinationPort: port,
+      })
+      takeAll(legs, ends, message({ isResponse: true, ...options }))
     },
     expire(ms = 0) {
       timeMs += ms
@@ -138,14 +156,34 @@ describe('each transaction once', () => {
     expect(dns.unmatched).toBe(0)
   })
 
-  it('the host asks the same at the same time: its packet comes with its own hop limit', () => {
-    const { query, answer, counts } = start()
-    query([{ from: 'POD-A', to: world, point: atVeth }])
+  it.each([true, false])('the host asks the same at the same time: its packet says so (numbered: %s)', (isNumbered) => {
+    const { query, answer, counts } = start({ isNumbered })
+    query([{ from: 'POD-A', to: 'HOST', point: atVeth }])
     query([{ from: 'HOST', to: world, point: ownSent, port: 50_000 }])
     answer([{ from: world, to: 'HOST', point: { packetType: 0, ttl: 55 }, port: 50_000 }])
     expect(counts(host)).toEqual(askedAndAnswered)
     expect(counts(a)).toEqual({ 'queries A': 1 })
   })
+
+  it.each([true, false])(
+    'a pod asks a Service that leads to its own bridge, which takes no hop away (numbered: %s)',
+    (isNumbered) => {
+      const { query, answer, counts, expire } = start({ isNumbered })
+      query([
+        { from: 'POD-A', to: service, point: atVeth },
+        { from: 'POD-A', to: 'POD-D', point: ownSent },
+        { from: 'HOST', to: 'POD-D', point: ownSent },
+      ])
+      answer([
+        { from: 'POD-D', to: 'HOST', point: atVeth },
+        { from: 'POD-D', to: 'POD-A', point: ownSent },
+        { from: service, to: 'POD-A', point: ownSent },
+      ])
+      expire(10_000)
+      expect([counts(a), counts(host)]).toEqual([askedAndAnswered, {}])
+      expect(counts(dnsPod)).toEqual({ 'served NOERROR': 1 })
+    },
+  )
 
   it('somebody elsewhere asks a pod of this machine: only that it was served is told', () => {
     const { query, answer, counts } = start()
@@ -176,11 +214,11 @@ describe('each transaction once', () => {
       fc.property(
         fc.array(fc.constantFrom(atVeth, atBridge, onward), { minLength: 0, maxLength: 6 }),
         fc.array(fc.constantFrom(atVeth, atBridge, onward), { minLength: 1, maxLength: 6 }),
-        (more, answers) => {
-          const { query, answer, counts } = start()
-          query([atVeth, ...more.filter((point) => point !== atVeth)].map((point) => ({ from: 'POD-A', to: service, point })))
-          const first = answers[0]!
-          answer([first, ...answers.filter((point) => point !== first)].map((point) => ({ from: 'POD-D', to: 'POD-A', point })))
+        fc.boolean(),
+        (more, answers, isNumbered) => {
+          const { query, answer, counts } = start({ isNumbered })
+          query([atVeth, ...more].map((point) => ({ from: 'POD-A', to: service, point })))
+          answer(answers.map((point) => ({ from: 'POD-D', to: 'POD-A', point })))
           expect(counts(a)).toEqual(askedAndAnswered)
           expect(counts(dnsPod)).toEqual({ 'served NOERROR': 1 })
         },
@@ -243,7 +281,18 @@ describe('again, late, never', () => {
     expire(1)
     answer(reply)
     expect(counts(a)).toEqual({ 'queries A': 1, unanswered: 1 })
-    expect(dns.unmatched).toBe(2)
+    expect(counts(dnsPod)).toEqual({ 'served NOERROR': 1 })
+    expect(dns.unmatched).toBe(1)
+  })
+
+  it('an answer tells itself that it is too late, whenever it is looked who waits', () => {
+    const { query, answer, counts, pass, expire, dns } = start()
+    query(ask)
+    pass(limits.dnsAnswerMs + 1)
+    answer(reply)
+    expire()
+    expect(counts(a)).toEqual({ 'queries A': 1, unanswered: 1 })
+    expect(dns.unmatched).toBe(1)
   })
 
   it('one that asks on and on keeps nobody from being given up', () => {

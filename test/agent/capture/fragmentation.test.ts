@@ -2,8 +2,8 @@ import { expect, it } from 'vitest'
 import { createFragmentationNeeded } from '../../../agent/capture/fragmentation.ts'
 import type { Point } from '../../../agent/capture/sighting.ts'
 
-const uplink: Point = { packetType: 0, ttl: 60 }
-const onward: Point = { packetType: 4, ttl: 59 }
+const uplink: Point = { packetType: 0, ttl: 60, identification: 7 }
+const onward: Point = { packetType: 4, ttl: 59, identification: 7 }
 const [host, pod] = [1, 2]
 const countsOf = ({ counts }: ReturnType<typeof createFragmentationNeeded>) =>
   Object.fromEntries([...counts].map(([subject, [count]]) => [subject, count]))
@@ -28,9 +28,9 @@ it('to the host, which sends it on to a pod: the pod alone, although it is seen 
 
 it('again for the same packet, at once or later: another', () => {
   const messages = createFragmentationNeeded(100)
-  for (const timeMs of [0, 0.5, 1000]) {
-    messages.take(host, true, 'packet', uplink, timeMs)
-    messages.take(pod, false, 'packet', onward, timeMs + 0.05)
+  for (const [identification, timeMs] of [0, 0.5, 1000].entries()) {
+    messages.take(host, true, 'packet', { ...uplink, identification: 7 + identification }, timeMs)
+    messages.take(pod, false, 'packet', { ...onward, identification: 7 + identification }, timeMs + 0.05)
   }
   messages.expire(2000)
   expect(countsOf(messages)).toEqual({ [pod]: 3 })
