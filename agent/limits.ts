@@ -149,8 +149,10 @@ export const limits = {
   captureSightings: 4096,
   /** Addresses of this machine. */
   captureAddresses: 16_384,
-  /** Names that were not found, remembered of each client to see it go on in its search list. */
-  dnsSearches: 8,
+  /** Of each client: beginnings of names that were not found, remembered to see it go on in its search list at once; names of each. */
+  dnsSearches: 256,
+  dnsSearchNames: 16,
+  dnsSearchMs: 1000,
 
   // sweep and series
   /** With no scrape for so long the agent sweeps by itself. */

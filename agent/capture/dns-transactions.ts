@@ -91,6 +91,11 @@ interface Pending {
   next: Pending | undefined
 }
 
+interface NotFound {
+  readonly name: string
+  readonly timeMs: number
+}
+
 /**
  * Each query with its answer exactly once, wherever it is seen.
  *
@@ -107,7 +112,8 @@ export function createDnsTransactions(options: DnsOptions): DnsTransactions {
   const aliases = new Map<string, { readonly pending: Pending; readonly untilMs: number }>()
   /** Questions that pods have asked just now, for finding those that were masqueraded. */
   const asked = new Map<string, Pending>()
-  const searches = new Map<number, { readonly name: string; readonly queryType: number }[]>()
+  /** Of each subject: names that were not found just now, by type and first label. */
+  const searches = new Map<number, Map<string, NotFound[]>>()
   /** How many are followed of each subject, and of all others. */
   const followed = new Map<number | undefined, number>()
   /** Answers that are nobody's. */
@@ -138,7 +144,7 @@ export function createDnsTransactions(options: DnsOptions): DnsTransactions {
       known.waiting.push(timeMs)
       known.query = point
       known.lastQueryMs = timeMs
-      countQuery(known.subject, name, queryType)
+      countQuery(known.subject, name, queryType, timeMs)
       if (known.waiting.length > limits.dnsTries) giveUp(known)
       return
     }
@@ -151,7 +157,7 @@ export function createDnsTransactions(options: DnsOptions): DnsTransactions {
         return
       }
     }
-    countQuery(subject, name, queryType)
+    countQuery(subject, name, queryType, timeMs)
     if (known !== undefined) remove(key, known)
     // Nobody floods the others out.
     const share = limits.dnsTransactions / (subject === undefined ? 4 : 2)
@@ -221,7 +227,7 @@ export function createDnsTransactions(options: DnsOptions): DnsTransactions {
     add(found.subject, dnsPlaces.microseconds, Math.round(durationMs * 1000))
     if (message.isTruncated) add(found.subject, dnsPlaces.truncated)
     if (message.addressCount !== undefined) add(found.subject, dnsPlaces.addresses, message.addressCount)
-    if (message.rcode === NXDOMAIN) rememberSearch(found.subject, found.name, found.queryType)
+    if (message.rcode === NXDOMAIN) rememberSearch(found.subject, found, timeMs)
     onTransaction?.(tell(found, found.subject, startMs, durationMs, message))
   }
 
@@ -246,22 +252,29 @@ export function createDnsTransactions(options: DnsOptions): DnsTransactions {
     onTransaction?.(tell(pending, pending.subject, startMs, undefined, undefined))
   }
 
-  function countQuery(subject: number | undefined, name: string, queryType: number): void {
+  function countQuery(subject: number | undefined, name: string, queryType: number, timeMs: number): void {
     if (subject === undefined) return
     add(subject, dnsPlaces.queries + typePlace(queryType))
-    const failed = searches.get(subject)
+    const beginning = beginningOf(name, queryType)
+    const failed = searches.get(subject)?.get(beginning)
     if (failed === undefined) return
-    const left = failed.filter((one) => one.queryType !== queryType || !isSearchedOn(one.name, name))
-    if (left.length === failed.length) return
-    add(subject, dnsPlaces.searches, failed.length - left.length)
-    searches.set(subject, left)
+    const young = failed.filter((one) => timeMs - one.timeMs <= limits.dnsSearchMs)
+    const left = young.filter((one) => !isSearchedOn(one.name, name))
+    add(subject, dnsPlaces.searches, young.length - left.length)
+    if (left.length === 0) searches.get(subject)!.delete(beginning)
+    else searches.get(subject)!.set(beginning, left)
   }
 
-  function rememberSearch(subject: number, name: string, queryType: number): void {
+  function rememberSearch(subject: number, { name, queryType }: Pending, timeMs: number): void {
     let failed = searches.get(subject)
-    if (failed === undefined) searches.set(subject, (failed = []))
-    failed.push({ name, queryType })
-    if (failed.length > limits.dnsSearches) failed.shift()
+    if (failed === undefined) searches.set(subject, (failed = new Map()))
+    const beginning = beginningOf(name, queryType)
+    const names = failed.get(beginning) ?? []
+    names.push({ name, timeMs })
+    if (names.length > limits.dnsSearchNames) names.shift()
+    failed.delete(beginning) // what has come last is to be last
+    failed.set(beginning, names)
+    if (failed.size > limits.dnsSearches) failed.delete(failed.keys().next().value!)
   }
 
   function findAlias(key: string, name: string | undefined, queryType: number | undefined, timeMs: number): Pending | undefined {
@@ -356,6 +369,7 @@ function findQuestion(
 }
 
 const keyOf = (address: string, port: number, id: number): string => address + String.fromCharCode(port, id)
+const beginningOf = (name: string, queryType: number): string => String.fromCharCode(queryType) + name.split('.', 1)[0]
 const questionOf = (id: number, name: string, queryType: number): string => `${String.fromCharCode(id, queryType)}${name}`
 
 const otherType = queryTypes.indexOf('other')

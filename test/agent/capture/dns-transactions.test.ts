@@ -401,6 +401,26 @@ describe('search lists', () => {
     expect(counts(a)).toMatchObject({ 'queries A': 4, 'queries AAAA': 4, 'responses NXDOMAIN': 6, searches: 6 })
   })
 
+  it('of many names at once', () => {
+    const { query, answer, counts } = start()
+    const names = Array.from({ length: 100 }, (_, id) => [`name${id}.example.com`, id] as const)
+    for (const suffix of ['.a.test', '.b.test', '']) {
+      for (const [name, id] of names) query([{ from: 'POD-A', to: service, point: atVeth }], { name: name + suffix, id })
+      for (const [name, id] of names)
+        answer([{ from: service, to: 'POD-A', point: onward }], { name: name + suffix, id, rcode: suffix === '' ? 0 : 3 })
+    }
+    expect(counts(a)).toMatchObject({ 'queries A': 300, searches: 200 })
+  })
+
+  it('who asks for another name a while later does not go on in a list', () => {
+    const { query, answer, counts, pass } = start()
+    query([{ from: 'POD-A', to: service, point: atVeth }], { name: 'www.old.example.com', id: 1 })
+    answer([{ from: service, to: 'POD-A', point: onward }], { name: 'www.old.example.com', id: 1, rcode: 3 })
+    pass(limits.dnsSearchMs + 1)
+    query([{ from: 'POD-A', to: service, point: atVeth }], { name: 'www.example.com', id: 2 })
+    expect(counts(a)).not.toHaveProperty('searches')
+  })
+
   it('a name that is nowhere is not one', () => {
     const { query, answer, counts } = start()
     for (let i = 0; i < 3; i++) {
