@@ -46,19 +46,20 @@ export interface Topology {
 }
 
 /** What truth tests need, and this machine does not have. */
-function missingForTruth(): string | undefined {
+function missingForTruth(programs: readonly string[]): string | undefined {
   if (process.getuid?.() !== 0) return 'not root'
   const capabilities = BigInt(`0x${/^CapEff:\s*(\w+)/m.exec(readFileSync('/proc/self/status', 'utf8'))?.[1] ?? '0'}`)
   const [netAdmin, sysAdmin] = [12n, 21n]
   if (!(capabilities & (1n << netAdmin)) || !(capabilities & (1n << sysAdmin))) return 'no CAP_NET_ADMIN and CAP_SYS_ADMIN'
   if (!existsSync('/sys/kernel/btf/vmlinux')) return 'kernel has no BTF (/sys/kernel/btf/vmlinux)'
-  const tools = ['ip', 'iptables', 'ip6tables']
+  const tools = ['ip', 'iptables', 'ip6tables', ...programs]
   const without = tools.filter((tool) => !(process.env.PATH ?? '').split(':').some((folder) => existsSync(`${folder}/${tool}`)))
   return without.length > 0 ? `not installed: ${without.join(', ')}` : undefined
 }
 
 /** `describe` for tests on the real kernel. Where they cannot run they are skipped, loudly; in CI they fail. */
-export const requireRoot = (title: string, body: () => void): void => describeUnless(missingForTruth(), title, body)
+export const requireRoot = (title: string, body: () => void, programs: readonly string[] = []): void =>
+  describeUnless(missingForTruth(programs), title, body)
 
 /**
  * On a 6.18 that is a guest of a guest a tracepoint's BPF programs are now and then not run for a burst of events, ours and
@@ -281,15 +282,15 @@ async function endProcess(child: ChildProcess): Promise<void> {
   clearTimeout(timer)
 }
 
-function ip(...parameters: string[]): string {
+export function ip(...parameters: string[]): string {
   return execFileSync('ip', parameters, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] })
 }
 
-function execIn(namespace: Pick<Namespace, 'name'>, ...command: readonly string[]): string {
+export function execIn(namespace: Pick<Namespace, 'name'>, ...command: readonly string[]): string {
   return ip('netns', 'exec', namespace.name, ...command)
 }
 
-function addNamespace(name: string, [ipv4, ipv6]: readonly [string, string]): Namespace {
+export function addNamespace(name: string, [ipv4, ipv6]: readonly [string, string]): Namespace {
   ip('netns', 'add', name)
   // An address can be used at once, and nothing is sent that no test sends.
   execIn({ name }, 'sysctl', '-qw', 'net.ipv6.conf.default.accept_dad=0', 'net.ipv6.conf.default.router_solicitations=0')
@@ -307,7 +308,7 @@ function join(...ends: readonly [end: readonly [Namespace, device: string], othe
   }
 }
 
-async function linksUp(namespace: Namespace): Promise<void> {
+export async function linksUp(namespace: Pick<Namespace, 'name'>): Promise<void> {
   const deadline = Date.now() + startMs
   while (ip('-n', namespace.name, '-o', 'link', 'show', 'type', 'veth').includes('state DOWN')) {
     if (Date.now() > deadline) throw new Error(`the links of ${namespace.name} do not come up`)
@@ -315,7 +316,7 @@ async function linksUp(namespace: Namespace): Promise<void> {
   }
 }
 
-function removeNamespaces(prefix: string): void {
+export function removeNamespaces(prefix: string): void {
   for (const line of ip('netns', 'list').split('\n')) {
     const [name = ''] = line.split(' ', 1)
     if (name.startsWith(`${prefix}-`)) ip('netns', 'del', name)
