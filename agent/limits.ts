@@ -122,7 +122,7 @@ export const limits = {
   /** A query without an answer by then is unanswered. */
   dnsAnswerMs: 5000,
   /** The same answer may still be seen at other devices for so long. */
-  dnsAnsweredMs: 1000,
+  dnsAnsweredMs: 250,
   /** Of one query, sent again by the same socket under the same id. */
   dnsTries: 8,
   /** A slower answer is shown before others. */

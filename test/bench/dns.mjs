@@ -85,6 +85,8 @@ async function watchWithNetvitals() {
     await sleep(settleMs)
     const [before, residentBefore] = [readCounts(), [agent.pid, capture].map((pid) => readResidentMb(pid).own)]
     await readLoopDelay(agent)
+    await sleep(seconds * 1000)
+    const quiet = await readLoopDelay(agent)
     const cpuBefore = [agent.pid, capture].map(readCpuMs)
     const { queries, seconds: took } = await sendDns()
     await sleep(settleMs)
@@ -97,7 +99,7 @@ async function watchWithNetvitals() {
     return {
       rate: queries / took,
       nsPerPacket: (captureMs * 1e6) / (2 * queries),
-      text: `${(2 * queries).toLocaleString('en')} packets, ${more.packets.toLocaleString('en')} captured, ${more.lost.toLocaleString('en')} lost, ${(queries - more.queries).toLocaleString('en')} queries and ${(queries - more.answers).toLocaleString('en')} answers missing; agent's CPU ${agentMs.toFixed(0)} ms, capture's ${captureMs.toFixed(0)} ms; main loop held up ${delay}; own memory ${memory.join(', capture ')}`,
+      text: `${(2 * queries).toLocaleString('en')} packets, ${more.packets.toLocaleString('en')} captured, ${more.lost.toLocaleString('en')} lost, ${(queries - more.queries).toLocaleString('en')} queries and ${(queries - more.answers).toLocaleString('en')} answers missing; agent's CPU ${agentMs.toFixed(0)} ms, capture's ${captureMs.toFixed(0)} ms; main loop held up ${delay} (with nothing to do ${quiet}); own memory ${memory.join(', capture ')}`,
     }
   } finally {
     await stop(agent)
@@ -160,7 +162,7 @@ async function watchWithTcpdump(...flags) {
 /** The agent's own process, without the agent. */
 async function openCapture() {
   const program = path.join(project, 'dist/agent/host/capture-process.js')
-  const settings = JSON.stringify({ device: 'any', dnsPorts: [53] })
+  const settings = JSON.stringify({ device: 'any', dnsPorts: [53], httpPorts: [] })
   const capture = await start(namespace, process.execPath, [program, settings], /"ready"/)
   return async () => void (await stop(capture))
 }

@@ -15,6 +15,7 @@ const benches = [
   'render',
   'tool-lines',
   'dns-message',
+  'dns',
   'http-message',
 ]
 
