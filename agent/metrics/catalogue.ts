@@ -140,7 +140,7 @@ export const catalogue = {
     birth: 'first',
     source: 'pcap-dns',
     labels: [],
-    help: "Its queries that failed with NXDOMAIN only because a suffix of its search list was added: the next query was for the same name with a shorter one, or none. ndots in the pod's resolv.conf makes them.",
+    help: "Its queries that failed with NXDOMAIN only because a suffix of its search list was added: a query within a second was for the same name with a shorter one, or none. ndots in the pod's resolv.conf makes them.",
     origin: 'packets of the DNS ports, by libpcap',
   },
   netvitals_dns_served_total: {

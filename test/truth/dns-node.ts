@@ -133,9 +133,13 @@ async function buildNode(): Promise<void> {
   inNamespace('node', 'address', 'add', `${localCache}/32`, 'dev', 'lo')
 }
 
-function joinBridge(place: 'a' | 'dns'): void {
+/** A bridge without a hardware address of its own takes the lowest of its ports: nvd-a's, so what comes from there is seen twice as the node's. */
+const hardwareAddresses = { a: '02:00:00:00:00:0a', dns: '02:00:00:00:00:d5' } as const
+
+function joinBridge(place: keyof typeof hardwareAddresses): void {
   const device = `veth-${place}`
-  ip('link', 'add', 'eth0', 'netns', namespaces[place], 'type', 'veth', 'peer', 'name', device, 'netns', namespaces.node)
+  const peer = ['name', device, 'address', hardwareAddresses[place], 'netns', namespaces.node]
+  ip('link', 'add', 'eth0', 'netns', namespaces[place], 'type', 'veth', 'peer', ...peer)
   inNamespace('node', 'link', 'set', device, 'master', 'cni0', 'up')
   inNamespace('node', 'link', 'set', device, 'type', 'bridge_slave', 'hairpin', 'on')
   for (const [family, prefix] of [

@@ -186,6 +186,12 @@ requireRoot('DNS', () => {
       { 'dns served NOERROR': 4 + 2 + 1 + 1 + 2 },
       { unmatched: 3 },
     )
+    const text = agent.get('/metrics')
+    const numbers = text.matchAll(/^netvitals_dns_duration_seconds_(?:count|bucket){(.*)} (\d+)$/gm)
+    const ofB = [...numbers].filter(([, labels]) => labels!.includes('pod="nvd-b"'))
+    const fast = ofB.filter(([, labels]) => labels!.includes('le="1.048576"'))
+    const all = ofB.filter(([, labels]) => !labels!.includes('le='))
+    expect(Number(all[0]![2]) - Number(fast[0]![2])).toBeGreaterThanOrEqual(3) // late1500 twice, once1500
   })
 
   it('the spelling of a name, EDNS, and names of any bytes', async () => {
