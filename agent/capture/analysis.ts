@@ -13,7 +13,7 @@ import { limits } from '../limits.ts'
 import { createDnsTransactions, type DnsTransaction } from './dns-transactions.ts'
 import { createFragmentationNeeded } from './fragmentation.ts'
 import { createHttpRequests, type HttpTransaction } from './http-requests.ts'
-import type { CaptureSettings, CaptureTotals, CountKind, DnsReport, HttpReport } from './report.ts'
+import type { CapturePorts, CaptureTotals, CountKind, DnsReport, HttpReport } from './report.ts'
 import { createSightings, type Sighting } from './sighting.ts'
 import { createTcpStreams, type TcpConnection, type TcpHandlers } from './tcp-streams.ts'
 
@@ -26,6 +26,8 @@ export interface Analysis {
   /** From now on the addresses, latin1 of their bytes, are the subject's. */
   own(subject: number, isHost: boolean, addresses: readonly string[]): void
   disown(addresses: readonly string[]): void
+  /** Whatever the address, it is this subject's, the host: of packets of which nobody knows whose they are. */
+  ownAll(subject: number): void
   /** What was counted of it is not kept any longer. */
   forget(subject: number): void
   /** By subject, in as many places as countPlaces tells. */
@@ -39,14 +41,16 @@ export interface AnalysisListeners {
   onHttp?(transaction: HttpTransaction): void
 }
 
-export function createAnalysis({ dnsPorts, httpPorts }: CaptureSettings, { onDns, onHttp }: AnalysisListeners = {}): Analysis {
+export function createAnalysis({ dnsPorts, httpPorts }: CapturePorts, { onDns, onHttp }: AnalysisListeners = {}): Analysis {
   const owners = new Map<string, number>()
   let host: number | undefined
+  let everybody: number | undefined
   const services = new Uint8Array(1 << 16)
   for (const port of httpPorts) services[port] = httpService
   for (const port of dnsPorts) services[port] = dnsService
   const headers = createPacketHeaders()
-  const subjectOf = (address: string): number | undefined => owners.get(address) ?? (isLoopback(address) ? host : undefined)
+  const subjectOf = (address: string): number | undefined =>
+    everybody ?? owners.get(address) ?? (isLoopback(address) ? host : undefined)
   const dns = createDnsTransactions({
     subjectOf,
     isHost: (subject) => subject === host,
@@ -178,6 +182,10 @@ export function createAnalysis({ dnsPorts, httpPorts }: CaptureSettings, { onDns
     },
     disown(addresses) {
       for (const address of addresses) owners.delete(address)
+    },
+    ownAll(subject) {
+      host = subject
+      everybody = subject
     },
     forget(subject) {
       dns.forget(subject)

@@ -46,7 +46,7 @@ export interface DnsTransaction {
 export interface DnsOptions {
   /** Whose address it is, given as latin1 of its bytes. undefined: nobody's of this machine. */
   subjectOf(address: string): number | undefined
-  /** Whether it is the machine's own, not a pod's. */
+  /** Whether packets of others may leave under its addresses: it is the machine itself. */
   isHost(subject: number): boolean
   /** Of subjects of this machine that asked. */
   onTransaction?(transaction: DnsTransaction): void
@@ -110,9 +110,9 @@ export function createDnsTransactions(options: DnsOptions): DnsTransactions {
   const table = new Map<string, Pending>()
   /** Under another address: of masqueraded ones, the key of theirs. */
   const aliases = new Map<string, { readonly pending: Pending; readonly untilMs: number }>()
-  /** Questions that pods have asked just now, for finding those that were masqueraded. */
+  /** Questions that were asked just now, for finding those that were masqueraded. */
   const asked = new Map<string, Pending>()
-  /** Of each subject: names that were not found just now, by type and first label. */
+  /** Of each subject: names that were not found just now, by client, type and first label. */
   const searches = new Map<number, Map<string, NotFound[]>>()
   /** How many are followed of each subject, and of all others. */
   const followed = new Map<number | undefined, number>()
@@ -144,12 +144,12 @@ export function createDnsTransactions(options: DnsOptions): DnsTransactions {
       known.waiting.push(timeMs)
       known.query = point
       known.lastQueryMs = timeMs
-      countQuery(known.subject, name, queryType, timeMs)
+      countQuery(known.subject, client, name, queryType, timeMs)
       if (known.waiting.length > limits.dnsTries) giveUp(known)
       return
     }
     const subject = subjectOf(client)
-    if (subject !== undefined && isHost(subject) && point.packetType === outgoing) {
+    if (subject !== undefined && isHost(subject) && (point.packetType ?? outgoing) === outgoing) {
       const masqueraded = asked.get(questionOf(id, name, queryType))
       if (masqueraded !== undefined && isSentOn(masqueraded, point) && timeMs - masqueraded.lastQueryMs < passageMs) {
         if (aliases.size < limits.dnsTransactions)
@@ -157,7 +157,7 @@ export function createDnsTransactions(options: DnsOptions): DnsTransactions {
         return
       }
     }
-    countQuery(subject, name, queryType, timeMs)
+    countQuery(subject, client, name, queryType, timeMs)
     if (known !== undefined) remove(key, known)
     // Nobody floods the others out.
     const share = limits.dnsTransactions / (subject === undefined ? 4 : 2)
@@ -185,7 +185,7 @@ export function createDnsTransactions(options: DnsOptions): DnsTransactions {
       next: undefined,
     }
     insert(key, pending)
-    if (subject !== undefined && !isHost(subject)) asked.set(questionOf(id, name, queryType), pending)
+    if (subject !== undefined) asked.set(questionOf(id, name, queryType), pending)
   }
 
   /** The host's packet is the pod's, with the host's address in it. */
@@ -252,10 +252,10 @@ export function createDnsTransactions(options: DnsOptions): DnsTransactions {
     onTransaction?.(tell(pending, pending.subject, startMs, undefined, undefined))
   }
 
-  function countQuery(subject: number | undefined, name: string, queryType: number, timeMs: number): void {
+  function countQuery(subject: number | undefined, client: string, name: string, queryType: number, timeMs: number): void {
     if (subject === undefined) return
     add(subject, dnsPlaces.queries + typePlace(queryType))
-    const beginning = beginningOf(name, queryType)
+    const beginning = beginningOf(client, name, queryType)
     const failed = searches.get(subject)?.get(beginning)
     if (failed === undefined) return
     const young = failed.filter((one) => timeMs - one.timeMs <= limits.dnsSearchMs)
@@ -265,10 +265,10 @@ export function createDnsTransactions(options: DnsOptions): DnsTransactions {
     else searches.get(subject)!.set(beginning, left)
   }
 
-  function rememberSearch(subject: number, { name, queryType }: Pending, timeMs: number): void {
+  function rememberSearch(subject: number, { client, name, queryType }: Pending, timeMs: number): void {
     let failed = searches.get(subject)
     if (failed === undefined) searches.set(subject, (failed = new Map()))
-    const beginning = beginningOf(name, queryType)
+    const beginning = beginningOf(client, name, queryType)
     const names = failed.get(beginning) ?? []
     names.push({ name, timeMs })
     if (names.length > limits.dnsSearchNames) names.shift()
@@ -337,7 +337,6 @@ export function createDnsTransactions(options: DnsOptions): DnsTransactions {
     },
     forget(subject) {
       counts.delete(subject)
-      searches.delete(subject)
     },
     get unmatched() {
       return unmatched
@@ -369,7 +368,8 @@ function findQuestion(
 }
 
 const keyOf = (address: string, port: number, id: number): string => address + String.fromCharCode(port, id)
-const beginningOf = (name: string, queryType: number): string => String.fromCharCode(queryType) + name.split('.', 1)[0]
+const beginningOf = (client: string, name: string, queryType: number): string =>
+  client + String.fromCharCode(queryType) + name.split('.', 1)[0]
 const questionOf = (id: number, name: string, queryType: number): string => `${String.fromCharCode(id, queryType)}${name}`
 
 const otherType = queryTypes.indexOf('other')

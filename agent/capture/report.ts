@@ -3,14 +3,18 @@ import type { PacketFault } from '../../parsers/packet-headers.ts'
 import { dnsPlaces } from './dns-transactions.ts'
 import { httpPlaces } from './http-requests.ts'
 
-/** What a capture is to look at. */
-export interface CaptureSettings {
-  /** `any`: all of them. */
-  readonly device: string
+/** What packets are looked into. */
+export interface CapturePorts {
   /** UDP and TCP. */
   readonly dnsPorts: readonly number[]
   /** TCP. */
   readonly httpPorts: readonly number[]
+}
+
+/** What a capture is to look at. */
+export interface CaptureSettings extends CapturePorts {
+  /** `any`: all of them. */
+  readonly device: string
 }
 
 /** What is counted of each subject, in so many places. */

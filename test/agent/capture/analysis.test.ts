@@ -15,10 +15,7 @@ const toHttp = 80
 
 function start() {
   const told: DnsTransaction[] = []
-  const analysis = createAnalysis(
-    { device: 'any', dnsPorts: [toPort], httpPorts: [toHttp] },
-    { onDns: (transaction) => told.push(transaction) },
-  )
+  const analysis = createAnalysis({ dnsPorts: [toPort], httpPorts: [toHttp] }, { onDns: (transaction) => told.push(transaction) })
   analysis.own(host, true, [latin1(hostAddress)])
   analysis.own(pod, false, [latin1(podAddress)])
   let timeMs = 1_700_000_000_000
@@ -158,4 +155,70 @@ it('fragmentation needed, to a pod through the host', () => {
   see(message([172, 16, 0, 1], quoteOf([172, 16, 0, 1], 1), 64)) // to nobody of this machine
   later(100)
   expect([...analysis.counts.fragmentationNeeded]).toEqual([[pod, Float64Array.of(1)]])
+})
+
+describe('nobody knows whose the addresses are: all are one subject’s', () => {
+  const everybody = 9
+  const world = [203, 0, 113, 53]
+  const at = (source: readonly number[], destination: readonly number[], ttl: number) => ({
+    source,
+    destination,
+    protocol: 17,
+    ttl,
+  })
+  function startWithAll() {
+    const started = start()
+    started.analysis.ownAll(everybody)
+    return { ...started, count: (place: number) => started.of(everybody, place) }
+  }
+
+  it('whoever asks, and whoever answers', () => {
+    const { see, count, of } = startWithAll()
+    for (const [i, client] of [podAddress, hostAddress, world].entries()) {
+      see(ipv4(at(client, serverAddress, 64), udp(40_000, toPort, query(i))))
+      see(ipv4(at(serverAddress, client, 64), udp(toPort, 40_000, answer(i))))
+    }
+    expect([count(dnsPlaces.queries), count(answered), count(dnsPlaces.served)]).toEqual([3, 3, 3])
+    expect([of(pod, dnsPlaces.queries), of(host, dnsPlaces.queries)]).toEqual([undefined, undefined])
+  })
+
+  it('what leaves under another address is one still: its address translated, its hop limit lower', () => {
+    const { see, count, analysis } = startWithAll()
+    see(ipv4(at(podAddress, serverAddress, 64), udp(40_000, toPort, query())))
+    see(ipv4(at(podAddress, world, 63), udp(40_000, toPort, query())), { outgoing: true })
+    see(ipv4(at(hostAddress, world, 63), udp(61_000, toPort, query())), { outgoing: true })
+    see(ipv4(at(world, hostAddress, 55), udp(toPort, 61_000, answer())))
+    see(ipv4(at(world, podAddress, 54), udp(toPort, 40_000, answer())), { outgoing: true })
+    see(ipv4(at(serverAddress, podAddress, 54), udp(toPort, 40_000, answer())), { outgoing: true })
+    expect([count(dnsPlaces.queries), count(answered), count(dnsPlaces.served)]).toEqual([1, 1, 1])
+    expect(analysis.totals().dnsUnmatched).toBe(0)
+  })
+
+  it('a link that does not tell what leaves: the hop limit does', () => {
+    const { analysis, count } = startWithAll()
+    const see = (packet: readonly number[], timeMs: number): void => {
+      const bytes = Buffer.from(links.ethernet.wrap(packet))
+      analysis.take(bytes, 0, bytes.length, bytes.length, links.ethernet.linkType, timeMs)
+    }
+    see(ipv4(at(podAddress, world, 64), udp(40_000, toPort, query())), 1000)
+    see(ipv4(at(hostAddress, world, 63), udp(61_000, toPort, query())), 1000.1)
+    see(ipv4(at(world, hostAddress, 55), udp(toPort, 61_000, answer())), 1002)
+    see(ipv4(at(world, podAddress, 54), udp(toPort, 40_000, answer())), 1002.1)
+    expect([count(dnsPlaces.queries), count(answered)]).toEqual([1, 1])
+  })
+
+  it('each client goes on in its own search list', () => {
+    const { see, count } = startWithAll()
+    const ask = (client: readonly number[], id: number, name: string, rcode: number): void => {
+      const questions = [{ name, type: 'A' as const }]
+      see(ipv4(at(client, serverAddress, 64), udp(40_000, toPort, [...encodeWithDnsPacket({ type: 'query', id, questions })])))
+      const reply = encodeWithDnsPacket({ type: 'response', id, flags: rcode, questions })
+      see(ipv4(at(serverAddress, client, 64), udp(toPort, 40_000, [...reply])))
+    }
+    const clients = Array.from({ length: 20 }, (_, i) => [10, 0, 1, i])
+    for (const [i, client] of clients.entries()) ask(client, i, 'api.web.svc.cluster.local', 3)
+    ask([10, 0, 2, 1], 77, 'api', 0) // another client, that asks for it at once
+    for (const [i, client] of clients.entries()) ask(client, 100 + i, 'api', 0)
+    expect(count(dnsPlaces.searches)).toBe(20)
+  })
 })

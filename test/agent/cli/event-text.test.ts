@@ -183,7 +183,7 @@ async function askFor(...labels: Uint8Array[]): Promise<NetworkEvent> {
   const capture: Partial<Host['capture']> = { onDns: (listener) => void listeners.push(listener), onNotShown: () => undefined }
   await createPcapDns({ capture } as Host).start?.(new AbortController().signal, events)
   const analysis = createAnalysis(
-    { device: 'any', dnsPorts: [53], httpPorts: [] },
+    { dnsPorts: [53], httpPorts: [] },
     { onDns: (transaction) => listeners.forEach((tell) => tell({ type: 'dns', ...describeDns(transaction) }, netnsOf('shop'))) },
   )
   const client = [10, 0, 0, 4]
