@@ -48,6 +48,14 @@ const blockTrailerBytes = 4
 const sectionBlockBytesMin = 28
 const options = { end: 0, timeResolution: 9, timeOffset: 14 } as const
 
+/** Whether a file of either format begins with these bytes, of which the first four are enough. */
+export function isPcapFile(bytes: Uint8Array): boolean {
+  if (bytes.length < 4) return false
+  const view = new DataView(bytes.buffer, bytes.byteOffset, 4)
+  const isPcap = [true, false].some((order) => Object.values(magics).includes(view.getUint32(0, order)))
+  return isPcap || view.getUint32(0) === blocks.section
+}
+
 interface CaptureInterface {
   readonly linkType: number
   /** 0: no limit. */

@@ -4,7 +4,7 @@ import os from 'node:os'
 import path from 'node:path'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { createPcapReader, encodePcapHeader, encodePcapPacket, type PcapResolution } from '../../parsers/pcap-file.ts'
+import { createPcapReader, encodePcapHeader, encodePcapPacket, isPcapFile, type PcapResolution } from '../../parsers/pcap-file.ts'
 import { ParseError } from '../../parsers/text.ts'
 import { ipv4, udp } from './built-packets.ts'
 import { parseErrorOf } from './proc-recorded.ts'
@@ -102,6 +102,24 @@ const orders = [
   ['little-endian', true],
   ['big-endian', false],
 ] as const
+
+describe.each(orders)('what a file is, by its first bytes, %s', (_, isLittleEndian) => {
+  const n = numbers(isLittleEndian)
+  it.each([
+    ['microseconds', pcap(isLittleEndian, 0xa1b2c3d4, 1)],
+    ['nanoseconds', pcap(isLittleEndian, 0xa1b23c4d, 1)],
+    ['pcapng', section(n)],
+  ])('%s', (_name, file) => {
+    expect(isPcapFile(Uint8Array.from(file))).toBe(true)
+    expect(isPcapFile(Uint8Array.from(file.slice(0, 4)))).toBe(true)
+    expect(isPcapFile(Uint8Array.from([0, ...file]).subarray(1))).toBe(true)
+    for (let cut = 0; cut < 4; cut++) expect(isPcapFile(Uint8Array.from(file.slice(0, cut)))).toBe(false)
+  })
+  it('text is none', () => {
+    for (const text of ['TIME     PID', '{"type":"recording"', '\n\r\r', '\n\r\r\r', ''])
+      expect(isPcapFile(Buffer.from(text))).toBe(false)
+  })
+})
 
 describe.each(orders)('pcap, %s', (_, isLittleEndian) => {
   const n = numbers(isLittleEndian)
