@@ -46,7 +46,7 @@ export const commands = {
   prove: 'cause faults in throw-away network namespaces and compare what is counted',
   observe: 'show single drops, resets, retransmissions, failed connects and DNS queries',
   record: 'write what is counted, sweep by sweep, and single events, for replay',
-  replay: 'print the metrics that recordings of trace tools would have made',
+  replay: 'print the metrics that recordings of trace tools and of packets would have made',
   'show sockets': 'which TCP sockets there are, whose they are, and what they wait for',
   'show edges': 'which workloads talk to which, how much, and what fails, of the last five minutes',
 } as const
@@ -85,7 +85,9 @@ const ofObserve = { commands: ['observe'], alsoIn: [] } as const
 const asFilter = { ...ofObserve, default: '', isFilter: true } as const
 const ofSockets = { commands: ['show sockets'], alsoIn: [] } as const
 const asSocketFilter = { ...ofSockets, default: '', isFilter: true } as const
-const asAnyFilter = { ...asFilter, commands: ['observe', 'show sockets'] } as const
+/** Of `replay` they choose from the single queries in captures. */
+const asEventFilter = { ...asFilter, commands: ['observe', 'replay'] } as const
+const asAnyFilter = { ...asFilter, commands: ['observe', 'replay', 'show sockets'] } as const
 
 /** A trace tool of the user instead of the built-in programs, which are then off. */
 function ofTool<S extends string>(signal: S, tools: string) {
@@ -155,7 +157,7 @@ const settings = {
     default: '53',
     value: 'PORTS',
     help: 'ports whose packets are captured to read DNS from them, with commas between; empty for none. An open capture costs every packet of the machine some 0.2 us',
-    commands: measuring,
+    commands: [...measuring, 'replay'],
     alsoIn: anywhere,
   },
   'capture.http-ports': {
@@ -163,7 +165,7 @@ const settings = {
     default: '',
     value: 'PORTS',
     help: 'ports whose packets are captured to read plaintext HTTP/1 from them, such as 80,8080; empty for none. Every packet of these ports is looked at',
-    commands: measuring,
+    commands: [...measuring, 'replay'],
     alsoIn: anywhere,
   },
   ...ofTool('retransmits', 'tcpretrans'),
@@ -306,7 +308,7 @@ const settings = {
     schema: z.enum(['metrics', 'json'], expected('metrics or json')),
     default: 'metrics',
     value: 'FORMAT',
-    help: 'metrics (as on /metrics) or json (with what was read)',
+    help: 'metrics (as on /metrics) or json (with what was read); with a filter, such as --dns, a table of single queries, or json as observe has them',
     commands: ['replay'],
     flag: 'output',
     short: 'o',
@@ -354,8 +356,8 @@ const settings = {
   type: {
     schema: eventTypeNames,
     value: 'TYPES',
-    help: `what happened: ${eventTypes.join(', ')}; reset is both kinds. DNS queries that were answered well and in time are shown only if dns, or one of --rcode, --qtype and --name, is asked for`,
-    ...asFilter,
+    help: `what happened: ${eventTypes.join(', ')}; reset is both kinds. DNS queries that were answered well and in time are shown only if dns, or one of --rcode, --qtype and --name, is asked for. Of replay: each query of a capture instead of metrics`,
+    ...asEventFilter,
     short: 't',
   },
   pod: {
@@ -380,10 +382,10 @@ const settings = {
     help: 'address or network of either end, such as 10.0.0.7 or 2001:db8::/32',
     ...asAnyFilter,
   },
-  'from-ip': { schema: networks, value: 'NETWORKS', help: 'address or network of who sent it', ...asFilter },
-  'to-ip': { schema: networks, value: 'NETWORKS', help: 'address or network it was sent to', ...asFilter },
+  'from-ip': { schema: networks, value: 'NETWORKS', help: 'address or network of who sent it', ...asEventFilter },
+  'to-ip': { schema: networks, value: 'NETWORKS', help: 'address or network it was sent to', ...asEventFilter },
   port: { schema: ports, value: 'PORTS', help: 'port of either end, such as 443 or 30000-32767', ...asAnyFilter },
-  protocol: { schema: protocols, value: 'PROTOCOLS', help: labels.protocol.values.join(', '), ...asFilter },
+  protocol: { schema: protocols, value: 'PROTOCOLS', help: labels.protocol.values.join(', '), ...asEventFilter },
   reason: {
     schema: reasons,
     value: 'REASONS',
@@ -412,14 +414,19 @@ const settings = {
     schema: responseCodes,
     value: 'CODES',
     help: 'of DNS queries, how they were answered: NOERROR, NXDOMAIN, SERVFAIL, REFUSED and others of IANA, or unanswered',
-    ...asFilter,
+    ...asEventFilter,
   },
-  qtype: { schema: queryTypes, value: 'TYPES', help: 'of DNS queries, what they ask for, such as A, AAAA or SRV', ...asFilter },
+  qtype: {
+    schema: queryTypes,
+    value: 'TYPES',
+    help: 'of DNS queries, what they ask for, such as A, AAAA or SRV',
+    ...asEventFilter,
+  },
   name: {
     schema: dnsNames,
     value: 'NAMES',
     help: 'of DNS queries, the name they ask for; * stands for any characters, also dots',
-    ...asFilter,
+    ...asEventFilter,
   },
   'sockets.output': {
     schema: z.enum(['table', 'wide', 'json'], expected('table, wide or json')),

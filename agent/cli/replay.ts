@@ -2,9 +2,11 @@ import type { BpftraceValue } from '../../parsers/bpftrace-json.ts'
 import { createAgent } from '../agent.ts'
 import type { Config } from '../config.ts'
 import { describeSystemError } from '../config-file.ts'
+import type { EventEnd, EventMessage, Events, NetworkEvent } from '../events.ts'
 import { createHost } from '../host/host.ts'
 import { createReplay, type ReplayTotals } from '../host/replay.ts'
 import { createReplayMaps } from '../host/replay-maps.ts'
+import { createReplayPackets, type PacketTotals } from '../host/replay-packets.ts'
 import { schemaVersion } from '../http/socket.ts'
 import { createLog } from '../log.ts'
 import type { MetricName } from '../metrics/catalogue.ts'
@@ -14,24 +16,37 @@ import type { Family, SeriesValue } from '../metrics/snapshot.ts'
 import { defineUserMetric, userMetricName } from '../metrics/user-metrics.ts'
 import { createRecordingReader, mergeFamilies } from '../recording.ts'
 import { createBpftraceScripts } from '../sources/bpftrace-scripts.ts'
+import { createPcapDns } from '../sources/pcap-dns.ts'
+import { createPcapHttp } from '../sources/pcap-http.ts'
+import { createPcapIcmp } from '../sources/pcap-icmp.ts'
 import { createToolHealth } from '../sources/tool-health.ts'
 import { createToolOpens } from '../sources/tool-opens.ts'
 import { createTraceConnects } from '../sources/trace-connects.ts'
 import { createTraceDrops } from '../sources/trace-drops.ts'
 import { createTraceRetransmits } from '../sources/trace-retransmits.ts'
 import { toJson } from './check.ts'
+import { createFilter } from './event-filter.ts'
+import { createEventText } from './event-text.ts'
 import { plain, type Terminal } from './terminal.ts'
 
-/** Prints what an agent would have counted from recordings of trace tools. Exit status 1 if one cannot be read, or none holds anything known. */
+/** Prints what an agent would have counted from recordings of trace tools and of packets. Exit status 1 if one cannot be read, or none holds anything known. */
 export async function replay(config: Config, terminal: Terminal): Promise<number> {
   const log = createLog(config['log.level'])
   const recording = createRecordingReader()
+  const real = await createHost({ root: '/', tracer: false, log })
+  const isListing = config.filters.length > 0
+  const packets = createReplayPackets({
+    host: real.namespaces.host,
+    ports: { dnsPorts: config['capture.dns-ports'], httpPorts: config['capture.http-ports'] },
+    tellsEach: isListing,
+  })
   const {
     tools,
     read: readFile,
     complain,
     totals,
   } = createReplay({
+    packets,
     takeLine(line, where, number) {
       if (maps.takeLine(where, number, line)) return true
       if (!line.startsWith('{"type":')) return false
@@ -41,26 +56,32 @@ export async function replay(config: Config, terminal: Terminal): Promise<number
   })
   const declared = config.scripts.map((script) => new Set(Object.keys(script.maps)))
   const maps = createReplayMaps({ declared, onError: complain })
-  const real = await createHost({ root: '/', tracer: false, log })
   // Whatever the addresses: it is all of the machine where it was recorded.
   const addresses = { refresh: async () => {}, find: () => real.namespaces.host, all: () => new Map() }
-  const host = { ...real, tools, addresses, scripts: maps.scripts }
+  const host = { ...real, tools, addresses, scripts: maps.scripts, capture: packets.capture }
   const sources = [
     createTraceDrops(host),
     createTraceRetransmits(host),
     createTraceConnects(host),
     createToolOpens(host),
+    createPcapDns(host),
+    createPcapHttp(host),
+    createPcapIcmp(host),
     ...(config.scripts.length > 0 ? [createBpftraceScripts(host, config.scripts)] : []),
     createToolHealth(host),
   ]
   const agent = await createAgent(config, log, { host, sources })
+  const listing = createListing(agent.events, config, terminal)
   let status = 0
   try {
     await agent.start()
     for (const file of config.files.length > 0 ? config.files : ['-']) {
       const progress = createProgress(file)
       try {
-        await readFile(file, progress.show)
+        await readFile(file, (readBytes, ofBytes) => {
+          progress.show(readBytes, ofBytes)
+          return listing.flush()
+        })
       } catch (error) {
         terminal.warn(`${file}: cannot be read: ${describeSystemError(error)}`)
         status = 1
@@ -75,15 +96,48 @@ export async function replay(config: Config, terminal: Terminal): Promise<number
     const notCounted = sumOf(ofAgent, 'netvitals_lost_events_total', 'kind="map_full"')
     const read = totals()
     const { sweeps, events } = recording
-    const found = { ...read, lost: read.lost + maps.lost, sweeps, events, maps: maps.maps, dropped, notCounted }
-    if (config['replay.output'] === 'json')
+    const found = {
+      ...read,
+      lost: read.lost + maps.lost,
+      sweeps,
+      events,
+      maps: maps.maps,
+      dropped,
+      notCounted,
+      packets: packets.totals(),
+    }
+    if (isListing) await listing.flush()
+    else if (config['replay.output'] === 'json')
       await terminal.print(`${toJson({ ...toReport(found), families: families.map(toPlain) })}\n`)
     else await terminal.print(renderExposition(families, config.format))
     for (const line of describe(found)) terminal.warn(line)
-    return found.rows.size === 0 && found.sweeps === 0 && found.maps === 0 ? 1 : status
+    return isKnown(found) ? status : 1
   } finally {
     await agent.stop()
   }
+}
+
+/** Prints single queries as `observe` does, as far as they were read. */
+function createListing({ subscribe }: Events, config: Config, terminal: Terminal): { flush(): Promise<void> } {
+  const isShown = createFilter(config)
+  const text = createEventText(config['replay.output'] === 'json' ? 'json' : 'table', terminal)
+  let read: EventMessage[] = []
+  subscribe((message) => {
+    if (isShown(message)) read.push(message.type === 'not_shown' ? message : withoutNames(message))
+  })
+  return {
+    async flush() {
+      const messages = read
+      read = []
+      if (messages.length > 0) await terminal.print(text.linesOf(messages))
+    },
+  }
+}
+
+/** They would all be called the host. */
+function withoutNames(event: NetworkEvent): NetworkEvent {
+  const nameless = ({ namespace, pod, workload, ...rest }: EventEnd): EventEnd => rest
+  return { ...event, source: nameless(event.source), destination: nameless(event.destination) }
 }
 
 const progressMs = 200
@@ -110,7 +164,8 @@ function createProgress(file: string): { show(readBytes: number, ofBytes: number
 }
 
 const toMegabytes = (bytes: number): string => `${(bytes / 1e6).toFixed(bytes < 1e7 ? 1 : 0)} MB`
-const count = (n: number, what: string): string => `${n.toLocaleString('en')} ${what}${n === 1 ? '' : 's'}`
+const count = (n: number, what: string): string =>
+  `${n.toLocaleString('en')} ${n === 1 ? what : what.endsWith('y') ? `${what.slice(0, -1)}ies` : `${what}s`}`
 
 interface Found extends ReplayTotals {
   /** Of recordings of netvitals. */
@@ -122,6 +177,13 @@ interface Found extends ReplayTotals {
   readonly dropped: number
   /** Events of rows that found no place. */
   readonly notCounted: number
+  readonly packets: PacketTotals
+}
+
+/** Whether anything in it was of a known format, and told something. */
+function isKnown({ rows, sweeps, maps, packets }: Found): boolean {
+  const { dnsQueries, dnsUnmatched, httpRequests, fragmentationNeeded } = packets
+  return rows.size + sweeps + maps + dnsQueries + dnsUnmatched + httpRequests + fragmentationNeeded > 0
 }
 
 /** Of a metric of the agent's own. */
@@ -139,13 +201,41 @@ function describe(found: Found): string[] {
     ...[...rows].map(([format, n]) => `${count(n, 'row')} of ${format}`),
   ]
   return [
-    `${count(lines, 'line')} read: ${read.length === 0 ? 'none of a known format' : read.join(', ')}`,
+    ...(lines > 0 || found.captures === 0
+      ? [`${count(lines, 'line')} read: ${read.length === 0 ? 'none of a known format' : read.join(', ')}`]
+      : []),
     ...(unreadable > 0 ? [`${count(unreadable, 'line')} could not be read, the first: ${firstUnreadable?.message}`] : []),
     ...(longLines > 0 ? [`${count(longLines, 'line')} too long, left out`] : []),
     ...(partialLines > 0 ? ['the last line has no end: left out, because its last number may be cut'] : []),
+    ...(found.captures > 0 ? describePackets(found) : []),
     ...(lost > 0 ? [`${count(lost, 'event')} lost by the tool itself, as it says`] : []),
     ...(notCounted > 0 ? [`${count(notCounted, 'event')} not counted: there are too many reasons or kinds`] : []),
     ...(dropped > 0 ? [`${count(dropped, 'value')} left out: there are too many series`] : []),
+  ]
+}
+
+function describePackets({ packets: read, damaged }: Found): string[] {
+  const { packets, withoutTime, unreadable, cut, dnsQueries, dnsResponses, dnsUnanswered, dnsWaiting } = read
+  const { dnsMalformed, dnsUnmatched, dnsNotFollowed, httpRequests } = read
+  const faults = Object.entries(unreadable).map(([fault, number]) => `${number.toLocaleString('en')} ${fault}`)
+  const notRead = Object.values(unreadable).reduce((sum, number) => sum + number, 0)
+  const isEmpty = dnsQueries + dnsUnmatched + dnsMalformed + httpRequests === 0
+  const held = [
+    `${count(dnsQueries, 'query')} of DNS, ${count(dnsResponses, 'response')}, ${dnsUnanswered.toLocaleString('en')} unanswered`,
+    ...(httpRequests > 0 ? [`${count(httpRequests, 'request')} of HTTP`] : []),
+  ]
+  return [
+    `${count(packets, 'packet')} read: ${isEmpty ? 'none on the ports of --capture.dns-ports and --capture.http-ports' : held.join(', ')}`,
+    ...damaged.map((where) => `${where}; what is before it counts`),
+    ...(notRead > 0 ? [`${count(notRead, 'packet')} not read: ${faults.join(', ')}`] : []),
+    ...(withoutTime > 0 ? [`${count(withoutTime, 'packet')} without a time, left out`] : []),
+    ...(cut > 0 ? [`${count(cut, 'packet')} captured without a part that is needed: the snap length was too short`] : []),
+    ...(dnsMalformed > 0 ? [`${count(dnsMalformed, 'packet')} on the ports of DNS that hold none`] : []),
+    ...(dnsUnmatched > 0 ? [`${count(dnsUnmatched, 'response')} to queries that were not captured, or given up`] : []),
+    ...(dnsWaiting > 0 ? [`${count(dnsWaiting, 'query')} had no answer yet when the capture ended`] : []),
+    ...(dnsNotFollowed > 0
+      ? [`${count(dnsNotFollowed, 'query')} whose answers were not looked for: there are too many at once`]
+      : []),
   ]
 }
 

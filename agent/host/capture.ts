@@ -157,7 +157,7 @@ export function createCapture({
   /** What a process has told stays when it ends; the next begins at 0. */
   function settleAccounts(): void {
     for (const of of counted.values()) {
-      for (const kind of countKinds) of.before[kind].set(sum(of.before[kind], of.now[kind]))
+      for (const kind of countKinds) of.before[kind].set(addCounts(of.before[kind], of.now[kind]))
       of.now = createValues()
     }
     before = addTotals(before, current)
@@ -222,7 +222,7 @@ export function createCapture({
       return left
     },
     *counts(kind) {
-      for (const { netns, before, now } of counted.values()) yield [netns, sum(before[kind], now[kind])] as const
+      for (const { netns, before, now } of counted.values()) yield [netns, addCounts(before[kind], now[kind])] as const
     },
     totals: () => addTotals(before, current),
     starts: () => child?.status().starts ?? 0,
@@ -249,7 +249,7 @@ function toDigits(address: string): string {
   return Buffer.from(address.includes(':') ? bytes : bytes.subarray(12)).toString('hex')
 }
 
-function createTotals(): CaptureTotals {
+export function createTotals(): CaptureTotals {
   return {
     packets: 0,
     ringDrops: 0,
@@ -266,11 +266,11 @@ function createTotals(): CaptureTotals {
   }
 }
 
-function sum(some: Float64Array, others: Float64Array): Float64Array {
+export function addCounts(some: Float64Array, others: Float64Array): Float64Array {
   return some.map((value, place) => value + others[place]!)
 }
 
-function addTotals(some: CaptureTotals, others: CaptureTotals): CaptureTotals {
+export function addTotals(some: CaptureTotals, others: CaptureTotals): CaptureTotals {
   const add = <N extends object>(first: N, second: N): N =>
     Object.fromEntries(
       Object.entries({ ...second, ...first }).map(([name]) => {

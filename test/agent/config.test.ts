@@ -292,7 +292,7 @@ describe('the flags of observe', () => {
     const byName = read(['observe', '--not', '-t', 'dns', '--last', '3'])
     expect(read(['observe', '--not', '--dns', '--last', '3'])).toEqual(byName)
     expect(read(['observe', '--dns', '--type', 'drop']).type.only).toEqual(['dns', 'drop'])
-    expect(complaint(['check', '--dns'])).toBe('--dns is a flag of observe, not of check; see netvitals check --help')
+    expect(complaint(['check', '--dns'])).toBe('--dns is a flag of observe, replay, not of check; see netvitals check --help')
     const help = readConfig(['observe', '--help'], {})
     expect('print' in help && help.print).toContain('  --dns\n      short for --type dns\n')
   })
