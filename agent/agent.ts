@@ -13,7 +13,7 @@ import { mapNames } from './host/traced-maps.ts'
 import { createSecurity } from './http/security.ts'
 import { createHttpServer, type HttpServer } from './http/server.ts'
 import { ListenError } from './http/socket.ts'
-import { createIdentity } from './identity/identity.ts'
+import { createIdentity, type Identity } from './identity/identity.ts'
 import { openPeerNames, openPodNames, type PodNameSettings, untilListed } from './identity/names.ts'
 import { createNetworks } from './identity/networks.ts'
 import type { Peers } from './identity/peers.ts'
@@ -40,6 +40,7 @@ export interface Agent {
   readonly self: Self
   readonly events: Events
   readonly sockets: SocketList
+  readonly identity: Identity
   /** Takes the long-lived things that sources need: from now on events are counted. */
   start(): Promise<void>
   /** Of the newest sweep, or a new one. */
@@ -157,6 +158,7 @@ export async function createAgent(config: Config, log: Log, parts?: AgentParts):
     self,
     events,
     sockets,
+    identity,
     start,
     check: async () => report(await sweep.take()),
     async serve() {
@@ -213,7 +215,8 @@ function readCaptureSettings(config: Config): CaptureSettings | undefined {
   return { device: 'any', dnsPorts, httpPorts }
 }
 
-const measuresNothing = ({ command }: Config): boolean => command === 'show sockets'
+const measuresNothing = ({ command, pcap }: Config): boolean =>
+  command === 'show sockets' || (command === 'record' && pcap !== '')
 
 /** Only what finds and names the network namespaces. */
 async function nameMachine(config: Config, log: Log): Promise<AgentParts> {

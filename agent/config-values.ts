@@ -240,6 +240,33 @@ export const ports = fromTexts('ports or ranges, such as 80,443,30000-32767', (t
   return first <= last && last <= 65535 ? [{ first, last }] : undefined
 })
 
+/** As tcpdump takes it. It is put into brackets, which it may not end. */
+export const packetFilter = z.string(expected('a filter as tcpdump takes it')).superRefine((text, context) => {
+  let depth = 0
+  for (const character of text) {
+    depth += character === '(' ? 1 : character === ')' ? -1 : 0
+    if (depth < 0) break
+  }
+  if (depth !== 0) context.addIssue({ code: 'custom', message: 'expected as many ( as ), each ) after its (' })
+})
+
+const bytesOf = { '': 1, kB: 1e3, MB: 1e6, GB: 1e9 } as const
+
+export const byteCount = fromText('a number of bytes, such as 500kB, 100MB or 2GB', (text): number | undefined => {
+  const match = /^([1-9]\d{0,11})(kB|MB|GB|)$/.exec(text)
+  return match === null ? undefined : Number(match[1]) * bytesOf[match[2] as keyof typeof bytesOf]
+})
+
+export const packetCount = fromText('a number of packets', (text): number | undefined =>
+  /^[1-9]\d{0,11}$/.test(text) ? Number(text) : undefined,
+)
+
+/** Of each packet; 0 is all. The most that a file of packets may hold. */
+export const snapLength = fromText('64 to 262144 bytes, or 0 for whole packets', (text): number | undefined => {
+  const bytes = /^\d{1,6}$/.test(text) ? Number(text) : Number.NaN
+  return bytes === 0 ? 262_144 : bytes >= 64 && bytes <= 262_144 ? bytes : undefined
+})
+
 export interface Network {
   readonly family: 'ipv4' | 'ipv6'
   readonly addresses: net.BlockList
@@ -307,6 +334,16 @@ export const duration = fromText('how long, such as 30s, 5m, 2h or 1d, or ever',
   const match = /^(\d{1,9})([smhd])$/.exec(text)
   return match === null ? undefined : Number(match[1]) * secondsOf[match[2] as keyof typeof secondsOf]
 })
+
+/** Like `duration`; what is meant by auto the command knows. */
+export const durationOrAuto = fromText(
+  'how long, such as 30s, 5m, 2h or 1d, ever, or auto',
+  (text): number | 'auto' | undefined => {
+    if (text === 'auto') return text
+    const result = duration.safeParse(text)
+    return result.success ? result.data : undefined
+  },
+)
 
 /** In milliseconds since 1970; a time without a zone is the local one. Empty: since ever. */
 export const since = fromText(

@@ -3,11 +3,12 @@ import { parseArgs } from 'node:util'
 import { z } from 'zod/v3' // a seventh of the memory of v4, which loads every language's messages
 import { ConfigError, parseYamlMapping, readConfigFile } from './config-file.ts'
 import {
+  byteCount,
   capturePorts,
   categories,
   commandLine,
   dnsNames,
-  duration,
+  durationOrAuto,
   eventTypeNames,
   expected,
   fileName,
@@ -20,6 +21,8 @@ import {
   networks,
   onOff,
   outcomes,
+  packetCount,
+  packetFilter,
   pods,
   ports,
   processes,
@@ -30,6 +33,7 @@ import {
   scripts,
   seconds,
   since,
+  snapLength,
   states,
   top,
   zeroWindow,
@@ -83,6 +87,7 @@ const podNameSources = ['auto', 'api', 'kubelet', 'logs', 'file', 'off'] as cons
 const peerSources = ['off', 'endpointslices', 'pods'] as const
 const ofObserve = { commands: ['observe'], alsoIn: [] } as const
 const asFilter = { ...ofObserve, default: '', isFilter: true } as const
+const ofPcap = { commands: ['record'], alsoIn: [] } as const
 const ofSockets = { commands: ['show sockets'], alsoIn: [] } as const
 const asSocketFilter = { ...ofSockets, default: '', isFilter: true } as const
 /** Of `replay` they choose from the single queries in captures. */
@@ -297,12 +302,54 @@ const settings = {
     alsoIn: [],
   },
   for: {
-    schema: duration,
-    default: 'ever',
+    schema: durationOrAuto,
+    default: 'auto',
     value: 'TIME',
-    help: 'how long, such as 30s, 5m, 2h or 1d; ever is until Ctrl-C',
+    help: `how long, such as 30s, 5m, 2h or 1d; ever is until Ctrl-C; auto is ever, with --pcap ${limits.recordPcapSeconds}s`,
     commands: ['record'],
     alsoIn: [],
+  },
+  pcap: {
+    schema: fileName,
+    default: '',
+    value: 'FILE',
+    help: 'write packets into this file instead, for Wireshark, tcpdump or replay. They hold what people send each other, passwords too: only you can read the file, and of each packet it has the first bytes only',
+    ...ofPcap,
+  },
+  'pcap.pod': {
+    schema: pods,
+    value: 'PODS',
+    help: 'whose packets: POD or NAMESPACE/POD, NAMESPACE/ for all pods of it, @netns/NAME for a named network namespace, host for the host itself; * stands for any characters. By the addresses that they have when it begins, as seen on the devices of the host; without this flag, all packets there',
+    ...ofPcap,
+    default: '',
+    isFilter: true,
+    flag: 'pod',
+  },
+  'pcap.filter': {
+    schema: packetFilter,
+    default: '',
+    value: 'FILTER',
+    help: "which of them, as tcpdump takes it: 'port 53', 'tcp[tcpflags] & tcp-rst != 0'",
+    ...ofPcap,
+    flag: 'filter',
+  },
+  'pcap.snap': {
+    schema: snapLength,
+    default: '256',
+    value: 'BYTES',
+    help: 'of each packet, with 16 bytes of link header; 0 is all of it, and what it holds',
+    ...ofPcap,
+    flag: 'snap',
+  },
+  'pcap.bytes': { schema: byteCount, default: '100MB', value: 'BYTES', help: 'the file becomes no larger', ...ofPcap },
+  'pcap.packets': { schema: packetCount, default: '1000000', value: 'NUMBER', help: 'no more packets', ...ofPcap },
+  'pcap.force': {
+    schema: onOff,
+    default: false,
+    value: '',
+    help: 'replace a file of this name',
+    ...ofPcap,
+    flag: 'force',
   },
   'replay.output': {
     schema: z.enum(['metrics', 'json'], expected('metrics or json')),

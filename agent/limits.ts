@@ -153,6 +153,12 @@ export const limits = {
   dnsSearches: 256,
   dnsSearchNames: 16,
   dnsSearchMs: 1000,
+  /** Written into a file of packets at a time. */
+  recordPcapBufferBytes: 1 << 16,
+  /** Seconds of `record --pcap`, unless told. */
+  recordPcapSeconds: 30,
+  /** Addresses of pods whose packets are recorded: the kernel takes 4,096 instructions of a filter. */
+  recordPcapAddresses: 64,
 
   // sweep and series
   /** With no scrape for so long the agent sweeps by itself. */

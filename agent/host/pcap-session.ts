@@ -6,7 +6,6 @@ interface Session {
   readonly link_type: string
   on(event: 'packet', listener: (packet: { readonly buf: Buffer; readonly header: Buffer }) => void): void
   stats(): { readonly ps_drop: number; readonly ps_ifdrop: number }
-  close(): void
 }
 interface Pcap {
   createSession(device: string, options: Readonly<Record<string, unknown>>): Session
@@ -25,7 +24,6 @@ export interface PcapSession {
   onPacket(listener: OnPacket): void
   /** Packets that the kernel had no room for, and that a device dropped, since the beginning. */
   drops(): { readonly ring: number; readonly device: number }
-  close(): void
 }
 
 export interface PcapSessionOptions {
@@ -65,7 +63,6 @@ export function openPcapSession({ device, filter, snapBytes }: PcapSessionOption
       const { ps_drop: ring, ps_ifdrop: device } = session.stats()
       return { ring, device }
     },
-    close: () => session.close(),
   }
 }
 

@@ -60,6 +60,8 @@ export interface Identity {
   resolve(subject: Subject): Row | undefined
   /** What a subject is called as the end of a connection; addresses elsewhere have names too. Undefined: nobody known. */
   endOf(subject: Subject): End | undefined
+  /** Of this machine, those that one row alone has. */
+  addresses(): Iterable<readonly [address: string, row: Row]>
   /** Present ones and those that left within the departure time. */
   rows(): readonly Row[]
   /** Pods of this node that have the host's network: they are in the host's row. */
@@ -226,6 +228,12 @@ export function createIdentity({ host, pods, peers, networks }: IdentityOptions)
       if (peer !== undefined) return peer
       const network = networks?.find(address)
       return network === undefined ? undefined : { namespace: '', workload: network }
+    },
+    *addresses() {
+      for (const [address, netns] of local.all()) {
+        const row = rowOf.get(netns)
+        if (row !== undefined) yield [address, row]
+      }
     },
     rows: () => [...rowOf.values()],
     hostPods: () => [...recordOf.values()].filter(({ hostNetwork }) => hostNetwork),

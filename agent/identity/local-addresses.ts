@@ -8,6 +8,8 @@ export interface LocalAddresses {
   refresh(nowMs: number, ofPods: Iterable<readonly [string, NetworkNamespace]>): Promise<number>
   /** Also of one that has gone, within the departure time, as long as nobody else has the address. */
   find(address: string | undefined): NetworkNamespace | undefined
+  /** Without those who have gone. */
+  all(): ReadonlyMap<string, NetworkNamespace>
 }
 
 export function createLocalAddresses({
@@ -40,6 +42,7 @@ export function createLocalAddresses({
       capture.setOwners(next)
       return dropOwners.set(new Map([...next].filter(([, netns]) => netns !== namespaces.host)))
     },
+    all: () => owners,
     find: (address) => (address === undefined ? undefined : (owners.get(address) ?? former.get(address)?.netns)),
   }
 }

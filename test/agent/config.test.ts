@@ -34,7 +34,7 @@ const filtersOfObserve = [
   ...['type', 'pod', 'from-pod', 'to-pod', 'namespace', 'ip', 'from-ip', 'to-ip', 'port', 'protocol'],
   ...['reason', 'category', 'kind', 'outcome', 'rcode', 'qtype', 'name'],
 ]
-const filters = [...filtersOfObserve, 'sockets.pod', 'sockets.namespace', 'state', 'process', 'peer', 'workload']
+const filters = [...filtersOfObserve, 'pcap.pod', 'sockets.pod', 'sockets.namespace', 'state', 'process', 'peer', 'workload']
 
 describe('defaults', () => {
   it('serve on this machine only', () => {
@@ -63,7 +63,13 @@ describe('defaults', () => {
       'tools.connects.file': '',
       scripts: [],
       interval: 15,
-      for: Number.POSITIVE_INFINITY,
+      for: 'auto',
+      pcap: '',
+      'pcap.filter': '',
+      'pcap.snap': 256,
+      'pcap.bytes': 100e6,
+      'pcap.packets': 1e6,
+      'pcap.force': false,
       'replay.output': 'metrics',
       files: [],
       'log.level': 'info',
@@ -299,12 +305,12 @@ describe('the flags of observe', () => {
 
   it('are of observe alone', () => {
     expect(complaint(['check', '--pod', 'x'])).toBe(
-      '--pod is a flag of observe, show sockets, not of check; see netvitals check --help',
+      '--pod is a flag of record, observe, show sockets, not of check; see netvitals check --help',
     )
     expect(complaint(['-o', 'json'])).toMatch(
       /^-o is a flag of .*\bobserve, show sockets, show edges, not of serve; see netvitals --help$/,
     )
-    expect(complaint(['serve', '--not', '--pod', 'x'])).toContain('--pod is a flag of observe')
+    expect(complaint(['serve', '--not', '--pod', 'x'])).toContain('--pod is a flag of record, observe')
     expect(complaint([], { NETVITALS_POD: 'x' })).toContain('NETVITALS_POD is no variable')
   })
 })
@@ -344,6 +350,40 @@ describe('the flags of show sockets', () => {
     expect(complaint(['show', 'sockets', '--top', '0'])).toContain('--top: expected auto, all, or a number such as 50')
     expect(complaint(['show', 'sockets', '--process', ''])).toContain('--process: expected names of processes')
   })
+})
+
+describe('the flags of record --pcap', () => {
+  it('say whose packets, which, how much of them, and how many', () => {
+    const config = read([
+      'record',
+      '--pcap',
+      'f',
+      '--pod',
+      'shop/',
+      '--filter',
+      '(port 53) or tcp',
+      '--snap',
+      '0',
+      '--pcap.bytes',
+      '2GB',
+    ])
+    expect(config).toMatchObject({ pcap: 'f', 'pcap.filter': '(port 53) or tcp', 'pcap.snap': 262_144, 'pcap.bytes': 2e9 })
+    expect(config['pcap.pod'].only).toHaveLength(1)
+    expect(read(['record', '--for', 'ever']).for).toBe(Number.POSITIVE_INFINITY)
+    expect(read(['record', '--for', '2m']).for).toBe(120)
+  })
+
+  it.each([
+    ['--filter', 'port 53) or (tcp', 'expected as many ( as ), each ) after its (; it is "port 53) or (tcp"'],
+    ['--filter', '((port 53)', 'expected as many ( as )'],
+    ['--snap', '63', 'expected 64 to 262144 bytes, or 0 for whole packets'],
+    ['--snap', '262145', 'expected 64 to 262144 bytes'],
+    ['--pcap.bytes', '0', 'expected a number of bytes, such as 500kB, 100MB or 2GB'],
+    ['--pcap.bytes', '5 MB', 'expected a number of bytes'],
+    ['--pcap.packets', '-1', 'needs a value'],
+    ['--pcap.packets', '1.5', 'expected a number of packets'],
+    ['--for', 'soon', 'expected how long, such as 30s, 5m, 2h or 1d, ever, or auto'],
+  ])('%s %s: %s', (flag, value, message) => expect(complaint(['record', '--pcap', 'f', flag, value])).toContain(message))
 })
 
 describe('the file', () => {

@@ -20,6 +20,7 @@ const ownIdentity: Identity = {
   hostPods: () => [],
   providers: () => new Map(),
   nested: () => 0,
+  addresses: () => [],
   resolve: (subject) => (subject.address === 'unknown' ? undefined : host),
   endOf: ({ address }) => (address === undefined ? undefined : { namespace: '', workload: address }),
   rows: () => [host],

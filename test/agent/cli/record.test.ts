@@ -112,6 +112,8 @@ describe('netvitals record, as a process', () => {
       [['--interval', '0.5'], 'expected seconds, 1 or more'],
       [['--for', 'soon'], 'expected how long, such as 30s'],
       [['file'], 'is one argument too many'],
+      [['--pod', 'shop/web'], '--pod and --filter choose packets; they need --pcap FILE'],
+      [['--filter', 'port 53'], '--pod and --filter choose packets; they need --pcap FILE'],
     ] as const) {
       const { state, ended } = start(...argv)
       expect(await ended).toEqual([2, null])
