@@ -60,6 +60,8 @@ export interface HttpExchangeHandlers<C> {
   onExchange(of: C, exchange: HttpExchange): void
   /** The connection has ended, or the caller has waited long enough. */
   onUnanswered(of: C, request: HttpRequest): void
+  /** Once at most: nothing more comes of the connection. */
+  onUnreadable?(of: C, what: HttpUnreadable): void
 }
 
 /**
@@ -194,6 +196,7 @@ export function createHttpExchanges<C>(handlers: HttpExchangeHandlers<C>): HttpE
       counts.unreadable[what]++
       pairing.isUnreadable = true
       dropPending(pairing)
+      handlers.onUnreadable?.(pairing.of, what)
     },
   }
   const requestHandlers = { ...eitherHandlers, onHead: addRequest, onLost: loseRequests }

@@ -199,7 +199,7 @@ export function createAnalysis({ dnsPorts, httpPorts }: CapturePorts, { onDns, o
       dnsMalformed,
       dnsUnmatched: dns.unmatched,
       dnsNotFollowed: dns.notFollowed,
-      httpUnreadable: { ...http.parsed.unreadable },
+      httpUnreadable: { ...http.unreadable },
       httpLosses: http.parsed.losses,
       httpUnpaired: http.parsed.unpairedRequests + http.parsed.unpairedResponses,
       tcpEvicted: streams.counts.evicted,

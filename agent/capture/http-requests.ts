@@ -1,5 +1,5 @@
 import { createHttpExchanges, type HttpConnection, type HttpCounts } from '../../parsers/http-exchange.ts'
-import { type HttpMethod, httpMethods } from '../../parsers/http-message.ts'
+import { type HttpMethod, type HttpUnreadable, httpMethods } from '../../parsers/http-message.ts'
 import { limits } from '../limits.ts'
 import { httpDirections, httpStatuses } from '../metrics/labels.ts'
 import { durationPlace, durationPlaces } from './durations.ts'
@@ -40,6 +40,7 @@ export interface HttpOptions {
   /** Whose address it is, 4 or 16 bytes. undefined: nobody's of this machine. */
   subjectOf(address: Uint8Array): number | undefined
   isHost(subject: number): boolean
+  /** Once of each request. */
   onTransaction?(transaction: HttpTransaction): void
 }
 
@@ -51,7 +52,9 @@ export interface HttpRequests {
   /** By subject, as httpPlaces tells. */
   readonly counts: ReadonlyMap<number, Float64Array>
   forget(subject: number): void
-  /** Of the connections of this machine. */
+  /** Connections of this machine, each once wherever it is seen. */
+  readonly unreadable: Readonly<Record<HttpUnreadable, number>>
+  /** Of what is read: a connection that is seen before and after its addresses are translated may be read at both. */
   readonly parsed: HttpCounts
 }
 
@@ -65,6 +68,7 @@ interface Shared {
   /** Who has been counted as its client, and as its server. */
   hasClient: boolean
   readonly servers: Set<number>
+  isUnreadable: boolean
 }
 
 interface Flow {
@@ -86,16 +90,21 @@ export function createHttpRequests({ subjectOf, isHost, onTransaction }: HttpOpt
   const counts = new Map<number, Float64Array>()
   const connections = new Map<string, Shared[]>()
   const open = new Map<HttpConnection<Flow>, Flow>()
+  const unreadable: Record<HttpUnreadable, number> = { tls: 0, h2: 0, upgraded: 0, other: 0 }
   const exchanges = createHttpExchanges<Flow>({
     onExchange: (flow, { status, durationMs, ...request }) => tell(flow, { ...request, status, durationMs }),
     onUnanswered: (flow, request) => tell(flow, { ...request, status: undefined, durationMs: undefined }),
+    onUnreadable({ shared }, what) {
+      if (!shared.isUnreadable) unreadable[what]++
+      shared.isUnreadable = true
+    },
   })
 
   type Told = Pick<HttpTransaction, 'startMs' | 'durationMs' | 'method' | 'path' | 'host' | 'status'>
-  function tell({ connection, client, server }: Flow, told: Told): void {
+  function tell({ connection, client, server, shared }: Flow, told: Told): void {
     if (client !== undefined) count(client, 0, told)
     if (server !== undefined) count(server, 1, told)
-    const subject = client ?? server
+    const subject = client ?? (shared.hasClient ? undefined : server)
     if (subject !== undefined) onTransaction?.({ ...told, subject, isClient: client !== undefined, connection })
   }
 
@@ -126,7 +135,15 @@ export function createHttpRequests({ subjectOf, isHost, onTransaction }: HttpOpt
       found.flows++
       return found
     }
-    const shared = { client: of, clientIsHost, openedMs: timeMs, flows: 1, hasClient: false, servers: new Set<number>() }
+    const shared = {
+      client: of,
+      clientIsHost,
+      openedMs: timeMs,
+      flows: 1,
+      hasClient: false,
+      servers: new Set<number>(),
+      isUnreadable: false,
+    }
     connections.set(key, [...alike, shared])
     return shared
   }
@@ -140,6 +157,7 @@ export function createHttpRequests({ subjectOf, isHost, onTransaction }: HttpOpt
 
   return {
     counts,
+    unreadable,
     parsed: exchanges.counts,
     open(connection, clientSequence, timeMs) {
       const [client, server] = [subjectOf(connection.clientAddress), subjectOf(connection.serverAddress)]

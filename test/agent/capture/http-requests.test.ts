@@ -78,8 +78,16 @@ describe('each request once for who asked and once for who was asked', () => {
     expect(counts(b)).toEqual({ 'in GET 503': 1, 'in durations': 1 })
     expect(told.map(({ subject, isClient, path, status }) => [subject, isClient, path, status])).toEqual([
       [a, true, '/cart', 503],
-      [b, false, '/cart', 503],
     ])
+  })
+
+  it('through a Service, with nothing to be read: one connection', () => {
+    const { open, http } = start()
+    const flows = [open(podA, service), open(podA, podB)]
+    for (const flow of flows) flow.say('client', '\x16\x03\x01\x00\x05hello')
+    for (const flow of flows) flow.end()
+    open(podA, world, { clientPort: 1 }).say('client', 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n')
+    expect(http.unreadable).toEqual({ tls: 1, h2: 1, upgraded: 0, other: 0 })
   })
 
   it('masqueraded: the host is not the client', () => {
@@ -111,9 +119,10 @@ describe('each request once for who asked and once for who was asked', () => {
   })
 
   it('from elsewhere: who was asked', () => {
-    const { open, counts } = start()
+    const { open, counts, told } = start()
     open(world, podB).exchange('/', 418, 'BREW')
     expect(counts(b)).toEqual({ 'in other other': 1, 'in durations': 1 })
+    expect(told.map(({ subject, isClient }) => [subject, isClient])).toEqual([[b, false]])
   })
 
   it('of others is not looked at', () => {
