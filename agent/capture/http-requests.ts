@@ -65,16 +65,16 @@ interface Shared {
   readonly openedMs: number
   /** Flows of it that are open. */
   flows: number
-  /** Who has been counted as its client, and as its server. */
+  /** Of its client it is the first flow that tells, of a server the last: the nearest, which misses nothing. */
   hasClient: boolean
-  readonly servers: Set<number>
+  readonly servers: Map<number, Flow>
   isUnreadable: boolean
 }
 
 interface Flow {
   readonly connection: TcpConnection
   readonly client: number | undefined
-  readonly server: number | undefined
+  server: number | undefined
   readonly shared: Shared
   readonly key: string
 }
@@ -141,7 +141,7 @@ export function createHttpRequests({ subjectOf, isHost, onTransaction }: HttpOpt
       openedMs: timeMs,
       flows: 1,
       hasClient: false,
-      servers: new Set<number>(),
+      servers: new Map<number, Flow>(),
       isUnreadable: false,
     }
     connections.set(key, [...alike, shared])
@@ -166,22 +166,21 @@ export function createHttpRequests({ subjectOf, isHost, onTransaction }: HttpOpt
         clientSequence === undefined ? `${latin1(connection.clientAddress)}${connection.clientPort}` : `${clientSequence}`
       const shared = findShared(connection, key, client, timeMs)
       const isClient = client !== undefined && !shared.hasClient
-      const isServer = server !== undefined && !shared.servers.has(server)
+      const flow: Flow = { connection, client: isClient ? client : undefined, server, shared, key }
       if (isClient) shared.hasClient = true
-      if (isServer) shared.servers.add(server)
-      const flow: Flow = {
-        connection,
-        client: isClient ? client : undefined,
-        server: isServer ? server : undefined,
-        shared,
-        key,
+      if (server !== undefined) {
+        // A bridge that filters may show packets on their way between two translations, but not all of them.
+        const before = shared.servers.get(server)
+        if (before !== undefined) before.server = undefined
+        shared.servers.set(server, flow)
       }
-      if (!isClient && !isServer) return { onBytes: () => {}, onGap: () => {}, onEnd: () => close(flow) }
+      const tells = (): boolean => flow.client !== undefined || flow.server !== undefined
+      if (!tells()) return { onBytes: () => {}, onGap: () => {}, onEnd: () => close(flow) }
       const http = exchanges.open(flow, { isMidstream: clientSequence === undefined })
       open.set(http, flow)
       return {
-        onBytes: (side, bytes, from, to, atMs) => exchanges.take(http, side, bytes, from, to, atMs),
-        onGap: (side, gap, atMs) => exchanges.skip(http, side, gap, atMs),
+        onBytes: (side, bytes, from, to, atMs) => void (tells() && exchanges.take(http, side, bytes, from, to, atMs)),
+        onGap: (side, gap, atMs) => void (tells() && exchanges.skip(http, side, gap, atMs)),
         onEnd(atMs) {
           exchanges.end(http, atMs)
           open.delete(http)

@@ -97,6 +97,20 @@ describe('each request once for who asked and once for who was asked', () => {
     expect(counts(ofHost)).toEqual({})
   })
 
+  it('through a Service, masqueraded: what is seen in part between the two translations misses nothing', () => {
+    const { open, counts, http } = start()
+    const flows = [open(podA, service), open(podA, podB), open(host, podB)]
+    for (const flow of [flows[0]!, flows[2]!]) flow.say('client', 'GET / HTTP/1.1\r\n\r\n')
+    for (const flow of flows) flow.say('server', 'HTTP/1.1 404 X\r\nContent-Length: 0\r\n\r\n')
+    for (const flow of flows) flow.end()
+    expect([a, b, ofHost].map(counts)).toEqual([
+      { 'out GET 404': 1, 'out durations': 1 },
+      { 'in GET 404': 1, 'in durations': 1 },
+      {},
+    ])
+    expect(http.parsed).toMatchObject({ losses: 0, unpairedResponses: 0 })
+  })
+
   it('two connections that began with the same number by chance are two', () => {
     const { open, counts, pass } = start()
     open(podA, world).exchange()
