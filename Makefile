@@ -9,7 +9,7 @@ SHELL := /bin/sh
 RUN_PACKAGES := libbpf1:loads_the_tracer_(drops,_resets,_connects) \
   libpcap-dev:packet_capture_(npm_pcap) g++:builds_npm_pcap python3:builds_npm_pcap
 TEST_PACKAGES := iproute2:network_namespaces iptables:causes_drops nftables:causes_drops conntrack:checks_conntrack_metrics \
-  procps:sysctl dnsmasq-base:DNS_of_a_real_server bind9-dnsutils:DNS_of_a_real_client \
+  procps:sysctl dnsmasq-base:DNS_of_a_real_server bind9-dnsutils:DNS_of_a_real_client curl:HTTP_of_a_real_client \
   tcpdump:reads_what_record_--pcap_writes bpftrace:tests_of_live_tools_and_scripts openssl:certificates_of_the_TLS_tests \
   clang-14:rebuilds_the_tracer llvm-14:rebuilds_the_tracer libbpf-dev:rebuilds_the_tracer linux-libc-dev:rebuilds_the_tracer
 CLUSTER_PACKAGES := buildah:builds_the_image debootstrap:its_base
