@@ -15,8 +15,8 @@ const tiers: readonly { name: string; adds: Record<string, string> }[] = readYam
 const values = readYaml('values.yaml')
 const schema = readYaml('values.schema.json').properties
 
-/** What is no source's: `netvitals show sockets`, and captures. */
-const besides = ['DAC_READ_SEARCH', 'NET_RAW', 'SYS_PTRACE']
+/** What is no source's: `netvitals show sockets`. */
+const besides = ['DAC_READ_SEARCH', 'SYS_PTRACE']
 
 describe('tiers', () => {
   it('are basic, sockets, events, capture, full; the schema knows them, and the default is one', () => {
@@ -41,9 +41,9 @@ describe('tiers', () => {
 type Resource = ReturnType<typeof parse>
 const helm = [path.join(root, '.cache/helm'), 'helm'].find((file) => spawnSync(file, ['version']).status === 0)
 
-/** What the chart makes of the values, by kind. */
+/** What the chart makes of the values, by kind. Lists are as in JSON. */
 function render(...set: readonly string[]): Map<string, Resource> {
-  const settings = set.map((one) => `--set=${one}`)
+  const settings = set.map((one) => `${one.endsWith(']') ? '--set-json' : '--set'}=${one}`)
   // Helm that was built by `go install` takes the cluster for an old one.
   const template = ['template', 'nv', chart, '--namespace=monitoring', '--kube-version=1.34.0', ...settings]
   const documents = parseAllDocuments(execFileSync(helm!, template, { encoding: 'utf8', stdio: 'pipe' }))
@@ -79,6 +79,9 @@ describe.skipIf(helm === undefined)('rendered by helm', () => {
     expect(() => render('tier=most')).toThrow(/tier/)
     expect(() => render('identity.pods=guess')).toThrow(/pods/)
     expect(() => render('identity.node=x')).toThrow(/node/)
+    expect(() => render('capture.httpPorts=["http"]')).toThrow(/httpPorts/)
+    expect(() => render('capture.dnsPorts=[65536]')).toThrow(/dnsPorts/)
+    expect(() => render('capture.dnsPorts=53')).toThrow(/dnsPorts/)
   })
 
   it.each<string>(schema.identity.properties.pods.enum)(
@@ -98,6 +101,15 @@ describe.skipIf(helm === undefined)('rendered by helm', () => {
       }
     },
   )
+
+  it.each([
+    { set: [], dns: values.capture.dnsPorts, http: values.capture.httpPorts },
+    { set: ['capture.dnsPorts=[53,5353]', 'capture.httpPorts=[80,8080]'], dns: [53, 5353], http: [80, 8080] },
+    { set: ['capture.dnsPorts=[]'], dns: [], http: values.capture.httpPorts },
+  ])('the agent takes the ports to capture: $set', ({ set, dns, http }) => {
+    const [{ args }] = podOf(render(...set)).containers
+    expect(readConfig(args, {})).toMatchObject({ 'capture.dns-ports': dns, 'capture.http-ports': http })
+  })
 
   it.each([
     { pods: 'api', peers: 'off', rules: [toWatch('', 'pods')] },
