@@ -2,6 +2,7 @@ import { execFileSync, spawn } from 'node:child_process'
 import fs from 'node:fs'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { expect, vi } from 'vitest'
 import { FaultProcess, type Holder, holdFault, runFault } from '../truth/topology.ts'
 
 const root = path.resolve(import.meta.dirname, '../..')
@@ -35,9 +36,9 @@ export function remove(...what: readonly string[]): void {
 }
 
 /** Installs the chart, or changes its values, and waits until the agent of these values answers. */
-export async function installAgent(values: Readonly<Record<string, string>>): Promise<void> {
+export async function installAgent(values: Readonly<Record<string, string | readonly number[]>>): Promise<void> {
   const set = Object.entries({ 'image.repository': IMAGE, 'image.tag': IMAGE_TAG, ...values }).map(
-    ([name, value]) => `--set-string=${name}=${value}`,
+    ([name, value]) => `--set-json=${name}=${JSON.stringify(value)}`,
   )
   const install = ['upgrade', '--install', agentNamespace, 'helm/netvitals', '--namespace', agentNamespace, '--create-namespace']
   execFileSync(HELM, [...install, '--reset-values', ...set], { cwd: root, stdio: 'pipe' })
@@ -76,10 +77,34 @@ export async function readMetrics(): Promise<readonly Line[]> {
   })
 }
 
+/** After this long the agent sweeps again for whoever asks. */
+export const sweepMs = 1500
+
+export type Values = Readonly<Record<string, number>>
+
+/** What has come since, of whatever has changed. */
+export function changesOf(before: Values, after: Values): Values {
+  const keys = [...new Set([...Object.keys(before), ...Object.keys(after)])]
+  return Object.fromEntries(keys.map((key) => [key, (after[key] ?? 0) - (before[key] ?? 0)]).filter(([, by]) => by !== 0))
+}
+
+/** Does something that returns what has to rise by how much, and expects that this does, and nothing else. */
+export async function expectChanges(read: () => Promise<Values>, act: () => Promise<Values>): Promise<void> {
+  await sleep(sweepMs) // what was done before is in it
+  const before = await read()
+  const expected = await act()
+  const readChanges = async (): Promise<Values> => changesOf(before, await read())
+  await expect.poll(readChanges, { timeout: 15_000, interval: 500 }).toEqual(expected)
+  await sleep(sweepMs)
+  expect(await readChanges()).toEqual(expected)
+}
+
 export interface Pod {
   readonly namespace: string
   readonly name: string
   readonly ip: string
+  /** Runs a command inside. Throws if it fails. Returns its output. */
+  exec(...command: readonly string[]): string
   /** Does a verb of faults.mjs inside, by `kubectl exec`, and returns what it printed. */
   run<Result = Record<string, unknown>>(verb: string, args?: object): Promise<Result>
   /** Starts a verb that holds something inside and waits until it does. */
@@ -146,7 +171,30 @@ export async function runningPod(namespace: string, app: string): Promise<Pod> {
     namespace,
     name,
     ip,
+    exec: (...command) => kubectl('-n', namespace, 'exec', name, '--', ...command),
     run: (verb, args = {}) => runFault(start(verb, args)),
     hold: (verb, args = {}) => holdFault(start(verb, args)),
   }
+}
+
+/** Makes a Service of port 80 and waits until packets to it find these pods. Returns its address. */
+export async function expose(
+  name: string,
+  selector: string,
+  port: number,
+  pods: readonly Pod[],
+  protocol = 'TCP',
+): Promise<string> {
+  const { namespace, name: first } = pods[0]!
+  const ports = [`--protocol=${protocol}`, '--port=80', `--target-port=${port}`]
+  kubectl('-n', namespace, 'expose', 'pod', first, `--name=${name}`, `--selector=${selector}`, ...ports)
+  for (const pod of pods) await waitForWay(pod, port)
+  return kubectl('-n', namespace, 'get', 'service', name, '-o', 'jsonpath={.spec.clusterIP}')
+}
+
+/** Waits until packets to a Service of the pod find it. */
+export async function waitForWay({ ip }: Pick<Pod, 'ip'>, port: number): Promise<void> {
+  const readRules = (): string => execFileSync('iptables', ['-w', '-t', 'nat', '-S'], { encoding: 'utf8', maxBuffer: 1 << 26 })
+  const isThere = (): void => expect(readRules()).toContain(`--to-destination ${ip}:${port}`)
+  await vi.waitFor(isThere, { timeout: 20_000, interval: 200 })
 }

@@ -1,14 +1,17 @@
 import { execFileSync } from 'node:child_process'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import type { EdgeGraph } from '../../agent/edge-graph.ts'
 import { parseLabels } from '../../agent/metrics/label-text.ts'
 import type { Holder } from '../truth/topology.ts'
 import {
   agentNamespace,
   ask,
+  changesOf,
   createNamespace,
   createWorkload,
+  expectChanges,
+  expose,
   faultsContainer,
   faultsFile,
   installAgent,
@@ -18,31 +21,11 @@ import {
   remove,
   removeAgent,
   runningPod,
+  sweepMs,
+  type Values,
 } from './cluster.ts'
 
 const namespace = 'nvh-edges'
-
-/** After this long the agent sweeps again for whoever asks. */
-const sweepMs = 1500
-
-type Values = Readonly<Record<string, number>>
-
-/** What has come since, of whatever has changed. */
-function changesOf(before: Values, after: Values): Values {
-  const keys = [...new Set([...Object.keys(before), ...Object.keys(after)])]
-  return Object.fromEntries(keys.map((key) => [key, (after[key] ?? 0) - (before[key] ?? 0)]).filter(([, by]) => by !== 0))
-}
-
-/** Does something that returns what has to rise by how much, and expects that this does, and nothing else. */
-async function expectChanges(read: () => Promise<Values>, act: () => Promise<Values>): Promise<void> {
-  await sleep(sweepMs) // what was done before is in it
-  const before = await read()
-  const expected = await act()
-  const readChanges = async (): Promise<Values> => changesOf(before, await read())
-  await expect.poll(readChanges, { timeout: 10_000, interval: 500 }).toEqual(expected)
-  await sleep(sweepMs)
-  expect(await readChanges()).toEqual(expected)
-}
 
 /** What is counted of edges that begin or end in the namespace, whichever other end they have. */
 const counted = ['sent_bytes_total', 'received_bytes_total', 'connects_total', 'resets_total', 'connections']
@@ -100,18 +83,6 @@ describe('edges', () => {
     remove('namespace', namespace)
     removeAgent()
   })
-
-  /** Makes a Service and waits until packets to it find these pods. */
-  async function expose(name: string, selector: string, port: number, pods: readonly Pod[], protocol = 'TCP'): Promise<string> {
-    const ports = [`--protocol=${protocol}`, '--port=80', `--target-port=${port}`]
-    kubectl('-n', namespace, 'expose', 'pod', pods[0]!.name, `--name=${name}`, `--selector=${selector}`, ...ports)
-    const readRules = (): string => execFileSync('iptables', ['-w', '-t', 'nat', '-S'], { encoding: 'utf8', maxBuffer: 1 << 26 })
-    for (const { ip } of pods) {
-      const isThere = (): void => expect(readRules()).toContain(`--to-destination ${ip}:${port}`)
-      await vi.waitFor(isThere, { timeout: 20_000, interval: 200 })
-    }
-    return kubectl('-n', namespace, 'get', 'service', name, '-o', 'jsonpath={.spec.clusterIP}')
-  }
 
   describe('through a Service of one workload', () => {
     const port = 7080

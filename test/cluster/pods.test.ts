@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import {
   createNamespace,
   createWorkload,
+  expectChanges,
   installAgent,
   kubectl,
   type Line,
@@ -12,12 +13,11 @@ import {
   remove,
   removeAgent,
   runningPod,
+  sweepMs,
+  type Values,
 } from './cluster.ts'
 
 const namespace = 'nvh-pods'
-
-/** After this long the agent sweeps again for whoever asks. */
-const sweepMs = 1500
 
 /** What the tests look at in all pods of their namespace; whatever is not expected to change must not. */
 const watched = [
@@ -64,7 +64,6 @@ describe('pods', () => {
     removeAgent()
   })
 
-  type Values = Readonly<Record<string, number>>
   async function readWatched(): Promise<Values> {
     const lines = (await readMetrics()).filter((line) => ofPod(line) && watched.includes(line.metric) && !isDiscovery(line))
     const nameOf = (pod?: string): string | undefined => ({ [a.name]: 'a', [b.name]: 'b', [c.name]: 'c' })[pod ?? ''] ?? pod
@@ -72,19 +71,11 @@ describe('pods', () => {
   }
 
   /** Does something and expects that these values rise, or fall, by just that, and no others of any pod of the namespace. */
-  async function expectChanges(act: () => Promise<unknown>, expected: Values): Promise<void> {
-    await sleep(sweepMs) // what was done before is in it
-    const before = await readWatched()
-    await act()
-    const readChanges = async (): Promise<Values> => {
-      const after = await readWatched()
-      const keys = [...new Set([...Object.keys(before), ...Object.keys(after)])]
-      return Object.fromEntries(keys.map((key) => [key, (after[key] ?? 0) - (before[key] ?? 0)]).filter(([, by]) => by !== 0))
-    }
-    await expect.poll(readChanges, { timeout: 5000, interval: 500 }).toEqual(expected)
-    await sleep(sweepMs)
-    expect(await readChanges()).toEqual(expected)
-  }
+  const expectCaused = (act: () => Promise<unknown>, expected: Values): Promise<void> =>
+    expectChanges(readWatched, async () => {
+      await act()
+      return expected
+    })
 
   it('names what every pod belongs to', async () => {
     createWorkload(namespace, 'DaemonSet', 'daemon')
@@ -115,7 +106,7 @@ describe('pods', () => {
   })
 
   it('refused connects: who asked, and who refused', async () => {
-    await expectChanges(
+    await expectCaused(
       async () => {
         const client = await a.hold('tcp-connect', { address: b.ip, port: 7001, count: 7 })
         expect(client.ready).toEqual({ ECONNREFUSED: 7 })
@@ -134,7 +125,7 @@ describe('pods', () => {
   })
 
   it('refused connects within a pod are its own on both sides', async () => {
-    await expectChanges(
+    await expectCaused(
       async () => {
         const client = await c.hold('tcp-connect', { address: '127.0.0.1', port: 7001, count: 4 })
         await client.stop()
@@ -153,7 +144,7 @@ describe('pods', () => {
 
   it('connects through the address of a Service that its pod refuses', async () => {
     const address = kubectl('-n', namespace, 'get', 'service', 'b', '-o', 'jsonpath={.spec.clusterIP}')
-    await expectChanges(
+    await expectCaused(
       async () => {
         const client = await a.hold('tcp-connect', { address, port: 80, count: 3 })
         expect(client.ready).toEqual({ ECONNREFUSED: 3 })
@@ -172,7 +163,7 @@ describe('pods', () => {
   })
 
   it('datagrams to a port that nobody listens on', async () => {
-    await expectChanges(() => a.run('udp-send', { address: b.ip, port: 7002, count: 40 }), {
+    await expectCaused(() => a.run('udp-send', { address: b.ip, port: 7002, count: 40 }), {
       'a udp_sent_datagrams_total': 40,
       'b dropped_packets_total reason="no_socket",category="no_socket",protocol="udp",direction="in"': 40,
       'b udp_no_port_total': 40,
@@ -183,13 +174,13 @@ describe('pods', () => {
     const server = await b.hold('tcp-listen', { address: b.ip, port: 7003 })
     const client = await a.hold('tcp-connect', { address: b.ip, port: 7003, count: 5 })
     await server.act('accept', { count: 5 })
-    await expectChanges(() => client.act('shutdown'), {
+    await expectCaused(() => client.act('shutdown'), {
       'a tcp_sockets state="established"': -5,
       'a tcp_sockets state="fin_wait2"': 5,
       'b tcp_sockets state="established"': -5,
       'b tcp_sockets state="close_wait"': 5,
     })
-    await expectChanges(() => server.act('close'), {
+    await expectCaused(() => server.act('close'), {
       'a tcp_sockets state="fin_wait2"': -5,
       'a tcp_sockets state="time_wait"': 5,
       'b tcp_sockets state="close_wait"': -5,
