@@ -20,6 +20,8 @@ import {
 const tiersFile = path.resolve(import.meta.dirname, '../../helm/netvitals/tiers.yaml')
 const tiers: { name: string; adds: Record<string, string> }[] = parse(fs.readFileSync(tiersFile, 'utf8'))
 const namespace = 'nvh-tiers'
+/** Of CoreDNS. */
+const webPort = 8080
 
 /** As linux/capability.h numbers them. */
 const bitOf: Readonly<Record<string, bigint>> = {
@@ -33,9 +35,19 @@ const bitOf: Readonly<Record<string, bigint>> = {
 }
 
 const traced = ['trace-drops', 'trace-resets', 'trace-retransmits', 'trace-connects', 'trace-icmp', 'trace-events']
-const absent: Readonly<Record<string, readonly string[]>> = { basic: [...traced, 'netlink-conntrack-entries'], sockets: traced }
+const captured = ['pcap-dns', 'pcap-http', 'pcap-icmp', 'pcap-capture']
+const absent: Readonly<Record<string, readonly string[]>> = {
+  basic: [...traced, 'netlink-conntrack-entries', ...captured],
+  sockets: [...traced, ...captured],
+  events: captured,
+}
+/** What the reason says of each that is absent. */
+const neededBy = (name: string): string => {
+  if (traced.includes(name)) return 'needs CAP_BPF and CAP_PERFMON'
+  return captured.includes(name) ? 'needs CAP_NET_RAW' : 'CAP_NET_ADMIN'
+}
 
-/** Which metrics of a pod a tier has that those before it have not, of a pod that was refused, dropped, and connected. */
+/** Which metrics of a pod a tier has that those before it have not, of a pod that was refused, dropped, connected, and asked by DNS and HTTP. */
 const gains: Readonly<Record<string, readonly string[]>> = {
   sockets: ['conntrack_host_entries'],
   events: [
@@ -47,7 +59,15 @@ const gains: Readonly<Record<string, readonly string[]>> = {
     'tcp_rtt_seconds',
     'tcp_sent_resets_by_reason_total',
   ],
-  capture: [],
+  capture: [
+    'dns_duration_seconds',
+    'dns_queries_total',
+    'dns_response_addresses_total',
+    'dns_responses_total',
+    'dns_search_failures_total',
+    'http_duration_seconds',
+    'http_requests_total',
+  ],
   full: [
     'tcp_ephemeral_ports',
     'tcp_ephemeral_ports_in_use',
@@ -63,6 +83,7 @@ const promised = (index: number): string[] => tiers.slice(1, index + 1).flatMap(
 describe('tiers', () => {
   let server: Pod
   let client: Pod
+  let coredns: string
   const given = new Map<string, ReadonlySet<string>>()
   const table: string[] = []
 
@@ -71,6 +92,7 @@ describe('tiers', () => {
     for (const name of ['server', 'client']) createWorkload(namespace, 'Pod', name)
     server = await runningPod(namespace, 'server')
     client = await runningPod(namespace, 'client')
+    coredns = kubectl('-n', 'kube-system', 'get', 'pods', '-l', 'k8s-app=kube-dns', '-o', 'jsonpath={.items[0].status.podIP}')
   })
   afterAll(() => {
     console.log(['tier      sources  metrics  of pods  absent', ...table].join('\n'))
@@ -78,7 +100,7 @@ describe('tiers', () => {
     removeAgent()
   })
 
-  /** One connection is closed, one lives; one is refused; a datagram finds nobody. */
+  /** One connection is closed, one lives; one is refused; a datagram finds nobody; a name and a page are found. */
   async function cause(port: number): Promise<() => Promise<void>> {
     const listener = await server.hold('tcp-listen', { address: server.ip, port })
     const connect = { address: server.ip, port, count: 1 }
@@ -89,6 +111,8 @@ describe('tiers', () => {
     await listener.act('shutdown')
     await (await client.hold('tcp-connect', { ...connect, port: 5999 })).stop()
     await client.run('udp-send', { address: server.ip, port: 5999, count: 1 })
+    client.exec('getent', 'ahosts', 'kubernetes.default')
+    client.exec('node', '-e', `fetch('http://${coredns}:${webPort}/health').then((response) => response.text())`)
     return async () => {
       await alive.stop()
       await listener.stop()
@@ -104,7 +128,7 @@ describe('tiers', () => {
   describe.each(tiers.map(({ name }, index) => ({ tier: name, index })))('$tier', ({ tier, index }) => {
     let report: CheckReport
     beforeAll(async () => {
-      await installAgent({ tier })
+      await installAgent({ tier, 'capture.httpPorts': [webPort] })
       const letGo = await cause(5001 + index)
       // The tests say what is missing.
       const isGiven = async (): Promise<void> => expect([...(await readGiven())]).toEqual(expect.arrayContaining(promised(index)))
@@ -136,8 +160,7 @@ describe('tiers', () => {
     it('every source is there but those it promises not', () => {
       const missing = report.sources.filter(({ outcome }) => outcome !== 'ok')
       expect(missing.map(({ name }) => name)).toEqual(absent[tier] ?? [])
-      for (const { name, reason } of missing)
-        expect(reason).toContain(traced.includes(name) ? 'needs CAP_BPF and CAP_PERFMON' : 'CAP_NET_ADMIN')
+      for (const { name, reason } of missing) expect(reason).toContain(neededBy(name))
       expect(report.sources.flatMap(({ metrics }) => metrics.filter(({ outcome }) => outcome === 'failed'))).toEqual([])
     })
 
