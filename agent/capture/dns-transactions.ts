@@ -118,6 +118,8 @@ export function createDnsTransactions(options: DnsOptions): DnsTransactions {
   const followed = new Map<number | undefined, number>()
   /** Answers that are nobody's. */
   const strays = createSightings(limits.captureSightings)
+  /** Queries that there was no room for. */
+  const unfollowed = createSightings(limits.captureSightings)
   let size = 0
   let unmatched = 0
   let notFollowed = 0
@@ -148,6 +150,8 @@ export function createDnsTransactions(options: DnsOptions): DnsTransactions {
       if (known.waiting.length > limits.dnsTries) giveUp(known)
       return
     }
+    const packet = `${String.fromCharCode(point.identification)}${point.identification === 0 ? key : ''}${questionOf(id, name, queryType)}`
+    if (unfollowed.isKnown(packet, point, timeMs)) return
     const subject = subjectOf(client)
     if (subject !== undefined && isHost(subject) && (point.packetType ?? outgoing) === outgoing) {
       const masqueraded = asked.get(questionOf(id, name, queryType))
@@ -157,14 +161,16 @@ export function createDnsTransactions(options: DnsOptions): DnsTransactions {
         return
       }
     }
-    countQuery(subject, client, name, queryType, timeMs)
     if (known !== undefined) remove(key, known)
     // Nobody floods the others out.
     const share = limits.dnsTransactions / (subject === undefined ? 4 : 2)
     if (size >= limits.dnsTransactions || (followed.get(subject) ?? 0) >= share) {
-      if (subject !== undefined) notFollowed++
+      if (subject === undefined || !unfollowed.isNew(packet, point, timeMs)) return
+      countQuery(subject, client, name, queryType, timeMs)
+      notFollowed++
       return
     }
+    countQuery(subject, client, name, queryType, timeMs)
     const pending: Pending = {
       client,
       clientPort,

@@ -40,22 +40,23 @@ export function isSeenAgain(before: Point, point: Point, lastMs: number, timeMs:
 
 /** Tells packets from further sightings of them, by what they hold. */
 export interface Sightings {
-  /** Whether the packet was not seen before, elsewhere. */
+  /** Whether the packet was not seen before, elsewhere; from now on it was. */
   isNew(content: string, point: Point, timeMs: number): boolean
+  isKnown(content: string, point: Point, timeMs: number): boolean
 }
 
 /** Remembers the last `most`. */
 export function createSightings(most: number): Sightings {
-  const seen = new Map<string, { point: Point; lastMs: number }>()
+  const seen = new Map<string, { readonly point: Point; readonly lastMs: number }>()
+  const isKnown: Sightings['isKnown'] = (content, point, timeMs) => {
+    const before = seen.get(content)
+    return before !== undefined && !isSeenAgain(before.point, point, before.lastMs, timeMs)
+  }
   return {
+    isKnown,
     isNew(content, point, timeMs) {
-      const before = seen.get(content)
-      if (before !== undefined) {
-        if (!isSeenAgain(before.point, point, before.lastMs, timeMs)) return false
-        before.point = point
-        before.lastMs = timeMs
-        return true
-      }
+      if (isKnown(content, point, timeMs)) return false
+      seen.delete(content) // what has come last is to be last
       seen.set(content, { point, lastMs: timeMs })
       if (seen.size > most) seen.delete(seen.keys().next().value!)
       return true

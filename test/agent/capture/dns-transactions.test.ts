@@ -454,6 +454,19 @@ describe('bounds', () => {
     expect(counts(a)).toMatchObject({ 'queries A': 2, 'responses NOERROR': 2 })
   })
 
+  it.each([true, false])('what is not followed counts once too, however many devices it crosses; numbered: %s', (isNumbered) => {
+    const { query, counts, dns } = start({ isNumbered })
+    const followed = limits.dnsTransactions / 2
+    for (let i = 0; i < followed + 1000; i++) {
+      const leg = { from: 'POD-A', to: world, port: i & 0xffff }
+      const sentOn = { from: 'HOST', to: world, point: onward, port: 1 + (i & 0xffff) }
+      query([{ ...leg, point: atVeth }, { ...leg, point: atBridge }, ...(isNumbered ? [sentOn] : [])], { id: i >> 4 })
+    }
+    expect(counts(a)).toEqual({ 'queries A': followed + 1000 })
+    expect(counts(host)).toEqual({})
+    expect(dns.notFollowed).toBe(1000)
+  })
+
   it('more tries than are remembered are unanswered', () => {
     const { query, pass, counts, expire } = start()
     for (let i = 0; i < limits.dnsTries + 3; i++) {
