@@ -84,6 +84,7 @@ export function createCapture({
     superviseChild({
       command: [process.execPath, ...memoryFlags, program, JSON.stringify(settings)],
       hears: true,
+      name: 'capture',
       lineBytesMax: limits.captureLineBytes,
       onStart: introduce,
       onLine: (line) => take(JSON.parse(line) as CaptureReport),

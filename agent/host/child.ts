@@ -16,6 +16,8 @@ export interface ChildOptions extends LineSourceOptions {
   readonly environment?: Readonly<Record<string, string>>
   /** It is written to. */
   readonly hears?: true
+  /** What the log calls it; the program's name unless told. */
+  readonly name?: string
 }
 
 export interface ChildStatus extends LineSourceStatus {
@@ -62,7 +64,7 @@ export function superviseChild(options: ChildOptions): Child {
   const [program, ...parameters] = command
   const name = toPrintable(path.basename(program))
   const intake = createLineIntake(options.onLine, options.lineBytesMax)
-  const notice = createNotices(log, { tool: name })
+  const notice = createNotices(log, { tool: options.name ?? name })
   const stops: (() => void)[] = []
   let wanted = false
   let running: Run | undefined

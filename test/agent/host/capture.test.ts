@@ -67,12 +67,15 @@ const unansweredOf = (netns: NetworkNamespace): number | undefined =>
   [...capture!.counts('dns')].find(([of]) => of === netns)?.[1][dnsPlaces.unanswered]
 
 it('tells why nothing is captured, and does not try again', async () => {
-  capture = createCapture({ settings, host, log, program: program([{ type: 'absent', reason: 'no pcap' }]).file })
+  const lines: string[] = []
+  const written = pino({ level: 'info' }, { write: (line: string) => void lines.push(line) })
+  capture = createCapture({ settings, host, log: written, program: program([{ type: 'absent', reason: 'no pcap' }]).file })
   expect(capture.missing()).toEqual({ reason: 'not started', isFault: false })
   await capture.start()
   expect(capture.missing()).toEqual({ reason: 'no pcap', isFault: false })
   await capture.stop()
   expect(capture.starts()).toBe(1)
+  expect(lines.map((line) => JSON.parse(line).tool)).toContain('capture')
 })
 
 it('switched off: no process', async () => {
