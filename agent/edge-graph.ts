@@ -12,7 +12,7 @@ export interface EdgeEnd {
 export interface EdgeLoss {
   /** Segments it sent again. */
   readonly retransmits: number
-  /** Packets dropped. */
+  /** Packets dropped, but for clean-up that harms nobody. */
   readonly drops: number
 }
 
@@ -107,7 +107,9 @@ function toEdge(
   const main = by.client ?? by.server ?? new Map()
   const rows = (report: Report, what: string) => report.get(what) ?? []
   const grown = (series: Series): number => history.increase(series, edgeSeconds)?.amount ?? 0
-  const sum = (report: Report, what: string): number => rows(report, what).reduce((total, { series }) => total + grown(series), 0)
+  const sumOf = (counted: readonly { readonly series: Series }[]): number =>
+    counted.reduce((total, { series }) => total + grown(series), 0)
+  const sum = (report: Report, what: string): number => sumOf(rows(report, what))
   const value = (what: string): number | undefined => numberOf(rows(main, what)[0]?.series)
   const rate = (what: string): number | undefined => {
     const [row] = rows(main, what)
@@ -117,7 +119,7 @@ function toEdge(
   }
   const lossOf = (report: Report): EdgeLoss => ({
     retransmits: sum(report, 'retransmitted_segments_total'),
-    drops: sum(report, 'dropped_packets_total'),
+    drops: sumOf(rows(report, 'dropped_packets_total').filter(({ labels }) => labels.category !== 'normal')),
   })
   const failed = rows(main, 'connects_total').filter(({ labels }) => labels.outcome !== 'connected')
   const [sent, received] = [rate('sent_bytes_total'), rate('received_bytes_total')]

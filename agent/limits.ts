@@ -90,7 +90,7 @@ export const limits = {
   listenPorts: 64,
 
   // edges
-  /** Rows by the two workloads and who has seen it, 12 series each; what is more is in one, `other`. */
+  /** Rows by the two workloads and who has seen it, some 15 series each; what is more is in one, `other`. */
   edges: 2048,
   /** A row that nothing was told of for so long goes. */
   edgeIdleMs: 3_600_000,

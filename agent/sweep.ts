@@ -119,6 +119,11 @@ export function createSweep(parts: SweepParts): Sweep {
             collection.skippedReasons.set(describeSubject(of), describe(reason))
         },
         knows: (of) => identity.resolve(of) !== undefined,
+        owns: (of, address) => {
+          const row = identity.resolve(of)
+          return row !== undefined && row === identity.resolve({ address })
+        },
+        names: (of) => identity.endOf(of) !== undefined,
         unresolved: ({ netns, address, hostDevice }) => void (open && collection.unresolved.add(netns ?? address ?? hostDevice)),
         unreadable: (lines, last) => {
           if (!open) return

@@ -58,6 +58,8 @@ export async function collectFrom(source: Source, signal = new AbortController()
     absent: (metric: MetricName, reason: string) => void collected.absent.set(metric, reason),
     skip: (of: Subject, reason: string | Error) => void collected.skipped.push([of, reason]),
     knows: (of: Subject) => of.netns !== undefined,
+    owns: () => true,
+    names: () => true,
     unresolved: (of: Subject) => void collected.unresolved.push(of),
     unreadable: (lines: number, last: Error) => void collected.unreadable.push([lines, last.message]),
     caveat: (text: string) => void collected.caveats.push(text),

@@ -217,6 +217,7 @@ enum lost_slot {
 	LOST_RTT,
 	LOST_FRAGMENTATION_NEEDED,
 	LOST_EDGE_CONNECTS,
+	LOST_EDGE_DROPPED_PACKETS,
 	LOST_CONNECT_STARTS,
 	LOST_LIVE_CONNECTIONS,
 	LOST_SLOTS,
@@ -425,10 +426,12 @@ struct drop_value {
 };
 COUNTING_MAP(dropped_packets_total, drop_key, drop_value);
 
-// Addresses of this machine that are not the host's own (IPv4 as ::ffff:a.b.c.d), and whose they are. User space fills it.
+// IPv4 as ::ffff:a.b.c.d.
 struct address {
 	__u32 words[4];
 };
+
+// Addresses of this machine that are not the host's own, and whose they are. User space fills it.
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -472,16 +475,76 @@ static __always_inline enum protocol protocol_class(__u8 protocol)
 	}
 }
 
-// An IPv6 packet whose first header is an extension header is `other`.
-static __always_inline enum protocol protocol_of(const struct sk_buff *skb, const unsigned char *header)
-{
-	__u8 protocol = 0;
+#define IPV4_FRAGMENT_OFFSET 0x1fff
 
-	if (skb->protocol == bpf_htons(ETH_P_IP))
-		bpf_probe_read_kernel(&protocol, 1, header + 9);
-	else if (skb->protocol == bpf_htons(ETH_P_IPV6))
-		bpf_probe_read_kernel(&protocol, 1, header + 6);
-	return protocol_class(protocol);
+struct ipv4_header {
+	__u8 version_and_words;
+	__u8 unused[5];
+	__be16 fragment;
+	__u8 ttl;
+	__u8 protocol;
+	__be16 checksum;
+	__be32 source;
+	__be32 destination;
+};
+struct ipv6_header {
+	__u8 unused[6];
+	__u8 next_header;
+	__u8 hop_limit;
+	struct address source;
+	struct address destination;
+};
+// As UDP begins too, but for the flags.
+struct tcp_header {
+	__be16 source_port;
+	__be16 destination_port;
+	__u8 unused[9];
+	__u8 flags;
+};
+// What is told of a packet. A later fragment has no ports, nor has what is behind an extension header of IPv6, which is `other`.
+struct headers {
+	struct address source; // all 0 of neither family
+	struct address destination;
+	__be16 source_port; // 0: none
+	__be16 destination_port;
+	__u8 family; // 4, 6; 0: neither
+	__u8 protocol;
+	__u8 flags; // of a TCP segment
+};
+
+static __always_inline void read_headers(struct headers *headers, const struct sk_buff *skb, const unsigned char *header)
+{
+	struct tcp_header transport = {};
+	__u32 length = sizeof(struct ipv6_header);
+	int is_later_fragment = 0;
+
+	if (skb->protocol == bpf_htons(ETH_P_IP)) {
+		struct ipv4_header ip = {};
+
+		bpf_probe_read_kernel(&ip, sizeof(ip), header);
+		headers->family = 4;
+		headers->protocol = protocol_class(ip.protocol);
+		headers->source.words[2] = headers->destination.words[2] = bpf_htonl(0xffff);
+		headers->source.words[3] = ip.source;
+		headers->destination.words[3] = ip.destination;
+		length = (ip.version_and_words & 0xf) * 4;
+		is_later_fragment = ip.fragment & bpf_htons(IPV4_FRAGMENT_OFFSET);
+	} else if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
+		struct ipv6_header ip = {};
+
+		bpf_probe_read_kernel(&ip, sizeof(ip), header);
+		headers->family = 6;
+		headers->protocol = protocol_class(ip.next_header);
+		headers->source = ip.source;
+		headers->destination = ip.destination;
+	}
+	if (is_later_fragment || (headers->protocol != PROTOCOL_TCP && headers->protocol != PROTOCOL_UDP))
+		return;
+	bpf_probe_read_kernel(&transport, sizeof(transport), header + length);
+	headers->source_port = transport.source_port;
+	headers->destination_port = transport.destination_port;
+	if (headers->protocol == PROTOCOL_TCP)
+		headers->flags = transport.flags;
 }
 
 enum route { ROUTE_NONE, ROUTE_LOCAL, ROUTE_ONWARD };
@@ -552,32 +615,16 @@ static __always_inline int is_packet(const struct sk_buff *skb, const struct soc
 	return family != AF_UNIX && family != AF_NETLINK;
 }
 
-// The owner of the address `at` bytes into the packet's header; null if it is none of address_owners.
-static __always_inline struct netns *owner_of(const struct sk_buff *skb, const unsigned char *header, __u32 at4, __u32 at6)
-{
-	struct address address = {};
-
-	if (skb->protocol == bpf_htons(ETH_P_IP)) {
-		address.words[2] = bpf_htonl(0xffff);
-		bpf_probe_read_kernel(&address.words[3], 4, header + at4);
-	} else if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
-		bpf_probe_read_kernel(&address, 16, header + at6);
-	} else {
-		return 0;
-	}
-	return bpf_map_lookup_elem(&address_owners, &address);
-}
-
 // A drop in the host's namespace is counted for whom the packet was from or to. With both ends on this machine: once the
 // host has found its way (it is being forwarded) the receiver's, on the way in; before that the sender's, on the way out.
-static __always_inline void attribute(struct drop_key *key, const struct sk_buff *skb, const unsigned char *header)
+static __always_inline void attribute(struct drop_key *key, const struct headers *headers)
 {
 	struct netns *from, *to;
 
-	if (key->netns.inode != settings.host.inode || key->netns.cookie != settings.host.cookie)
+	if (!headers->family || key->netns.inode != settings.host.inode || key->netns.cookie != settings.host.cookie)
 		return;
-	from = owner_of(skb, header, 12, 8);
-	to = owner_of(skb, header, 16, 24);
+	from = bpf_map_lookup_elem(&address_owners, &headers->source);
+	to = bpf_map_lookup_elem(&address_owners, &headers->destination);
 	if (to && (!from || key->direction == DIRECTION_FORWARD)) {
 		key->netns = *to;
 		key->direction = DIRECTION_IN;
@@ -587,41 +634,20 @@ static __always_inline void attribute(struct drop_key *key, const struct sk_buff
 	}
 }
 
-#define IPV4_FRAGMENT_OFFSET 0x1fff
-
-// A later fragment has no ports, nor has what is behind an extension header of IPv6.
-static __always_inline void read_ends(struct event *event, const struct sk_buff *skb, const unsigned char *header)
+static __always_inline void put_headers(struct event *event, const struct headers *headers)
 {
-	const unsigned char *transport;
-	__be16 fragment = 0;
-	__u8 first = 0, protocol = 0;
-
-	if (skb->protocol == bpf_htons(ETH_P_IP)) {
-		event->family = 4;
-		bpf_probe_read_kernel(&first, 1, header);
-		bpf_probe_read_kernel(&fragment, 2, header + 6);
-		bpf_probe_read_kernel(&protocol, 1, header + 9);
-		bpf_probe_read_kernel(event->source, 4, header + 12);
-		bpf_probe_read_kernel(event->destination, 4, header + 16);
-		transport = header + (first & 0xf) * 4;
-	} else if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
-		event->family = 6;
-		bpf_probe_read_kernel(&protocol, 1, header + 6);
-		bpf_probe_read_kernel(event->source, 16, header + 8);
-		bpf_probe_read_kernel(event->destination, 16, header + 24);
-		transport = header + 40;
+	event->family = headers->family;
+	event->protocol = headers->protocol;
+	event->flags = headers->flags;
+	event->source_port = headers->source_port;
+	event->destination_port = headers->destination_port;
+	if (headers->family == 4) {
+		__builtin_memcpy(event->source, &headers->source.words[3], 4);
+		__builtin_memcpy(event->destination, &headers->destination.words[3], 4);
 	} else {
-		return;
+		__builtin_memcpy(event->source, &headers->source, 16);
+		__builtin_memcpy(event->destination, &headers->destination, 16);
 	}
-	event->protocol = protocol_class(protocol);
-	if (fragment & bpf_htons(IPV4_FRAGMENT_OFFSET))
-		return;
-	if (event->protocol == PROTOCOL_TCP || event->protocol == PROTOCOL_UDP) {
-		bpf_probe_read_kernel(&event->source_port, 2, transport);
-		bpf_probe_read_kernel(&event->destination_port, 2, transport + 2);
-	}
-	if (event->protocol == PROTOCOL_TCP)
-		bpf_probe_read_kernel(&event->flags, 1, transport + 13);
 }
 
 enum end { SENDER, RECEIVER };
@@ -673,6 +699,8 @@ static __always_inline void turn_around(struct event *event)
 	event->flags = 0;
 }
 
+static __always_inline void count_edge_drop(const struct drop_key *drop, const struct headers *headers, __u64 packets);
+
 SEC("tp_btf/kfree_skb")
 int dropped_packets(__u64 *ctx)
 {
@@ -681,6 +709,7 @@ int dropped_packets(__u64 *ctx)
 	const unsigned char *header = skb->data;
 	struct drop_value zero = {}, *value;
 	struct drop_key key = {};
+	struct headers headers = {};
 	struct event *event;
 	__u16 segments = 0;
 	__u64 bytes;
@@ -693,10 +722,11 @@ int dropped_packets(__u64 *ctx)
 	if (bpf_core_field_exists(struct trace_event_raw_kfree_skb, rx_sk))
 		receiver = (void *)ctx[3];
 	key.netns = netns_of_packet(skb, sk, receiver);
-	key.protocol = protocol_of(skb, header);
+	read_headers(&headers, skb, header);
+	key.protocol = headers.protocol;
 	key.direction = direction_of(skb, receiver, key.reason, header);
 	if (settings.host.inode)
-		attribute(&key, skb, header);
+		attribute(&key, &headers);
 	BPF_CORE_READ_INTO(&segments, (struct skb_shared_info *)(skb->head + skb->end), gso_segs);
 	if (!segments)
 		segments = 1;
@@ -709,6 +739,8 @@ int dropped_packets(__u64 *ctx)
 	} else {
 		count_lost(LOST_DROPPED_PACKETS);
 	}
+	if (settings.counts_edges)
+		count_edge_drop(&key, &headers, segments);
 	event = begin_event(EVENT_DROP, segments);
 	if (!event)
 		return 0;
@@ -717,7 +749,7 @@ int dropped_packets(__u64 *ctx)
 	event->reason = key.reason;
 	event->direction = key.direction;
 	event->bytes = bytes;
-	read_ends(event, skb, header);
+	put_headers(event, &headers);
 	end_event(event);
 	return 0;
 }
@@ -731,6 +763,7 @@ int sent_resets(__u64 *ctx)
 	const struct sock *sk = (void *)ctx[0];
 	const struct sk_buff *skb = (void *)ctx[1];
 	struct labelled_key key = { .label = (__u32)ctx[2] };
+	struct headers headers = {};
 	struct event *event;
 
 	if (sk)
@@ -746,7 +779,8 @@ int sent_resets(__u64 *ctx)
 	if (sk)
 		event->state = sk->__sk_common.skc_state;
 	if (skb) {
-		read_ends(event, skb, skb->head + skb->network_header);
+		read_headers(&headers, skb, skb->head + skb->network_header);
+		put_headers(event, &headers);
 		turn_around(event);
 	} else if (sk) {
 		read_ends_of_socket(event, &sk->__sk_common, port_of(sk), SENDER);
@@ -1035,13 +1069,18 @@ static __always_inline int is_private(const struct address *address)
 	return first >> 24 == 10 || first >> 20 == 0xac1 || first >> 16 == 0xc0a8 || first >> 22 == 0x191 || first >> 16 == 0xa9fe;
 }
 
+static __always_inline int is_known(const struct address *address)
+{
+	struct network network = { .prefix_bits = 128, .address = *address };
+
+	return is_private(address) || bpf_map_lookup_elem(&known_networks, &network);
+}
+
 static __always_inline enum peer peer_class(const struct address *remote)
 {
-	struct network network = { .prefix_bits = 128, .address = *remote };
-
 	if (bpf_map_lookup_elem(&translated_addresses, remote))
 		return PEER_SINGLE;
-	return is_private(remote) || bpf_map_lookup_elem(&known_networks, &network) ? PEER_KNOWN : PEER_EXTERNAL;
+	return is_known(remote) ? PEER_KNOWN : PEER_EXTERNAL;
 }
 
 // False: it never leaves the namespace, or is of neither family.
@@ -1191,6 +1230,63 @@ static __noinline int end_edge(const struct sock *sk, int state)
 		ADD(value->rtt_connections, 1);
 	}
 	return 0;
+}
+
+// Dropped packets by their two ends: the namespace they are counted for, which is one of them, and an address that is told
+// apart. Whether the namespace has the other address is for user space to see: a router's has not.
+struct edge_drop_key {
+	struct netns netns;
+	__u32 reason;
+	__u32 role; // the namespace's
+	struct address local;
+	struct address remote;
+};
+COUNTING_MAP(edge_dropped_packets_total, edge_drop_key, count_value);
+
+#define TCP_SYN 0x02
+#define TCP_ACK 0x10
+// Where the range begins that Linux takes the ports of clients from (net.ipv4.ip_local_port_range).
+#define CLIENT_PORT_MIN 32768
+
+// By what the packet says: a server answers from a port that is smaller than the client's and is none of a client. What has
+// no ports, or two that tell nothing, is the client's.
+static __always_inline int is_from_client(const struct headers *headers)
+{
+	__u16 from = bpf_ntohs(headers->source_port);
+
+	if (headers->flags & TCP_SYN)
+		return !(headers->flags & TCP_ACK);
+	return from >= bpf_ntohs(headers->destination_port) || from >= CLIENT_PORT_MIN;
+}
+
+static __always_inline void count_edge_drop(const struct drop_key *drop, const struct headers *headers, __u64 packets)
+{
+	int is_sender = drop->direction == DIRECTION_OUT;
+	struct edge_drop_key key = { .netns = drop->netns, .reason = drop->reason };
+	struct live_connection *live = 0;
+
+	if (!headers->family || !drop->netns.inode || drop->direction == DIRECTION_FORWARD)
+		return;
+	key.local = is_sender ? headers->source : headers->destination;
+	key.remote = is_sender ? headers->destination : headers->source;
+	if (is_loopback(&key.remote) || (!is_known(&key.remote) && !bpf_map_lookup_elem(&translated_addresses, &key.remote)))
+		return;
+	if (headers->protocol == PROTOCOL_TCP && !(headers->flags & TCP_SYN)) {
+		struct connection connection = {
+			.netns = key.netns,
+			.local = key.local,
+			.remote = key.remote,
+			.local_port = is_sender ? headers->source_port : headers->destination_port,
+			.remote_port = is_sender ? headers->destination_port : headers->source_port,
+		};
+
+		live = bpf_map_lookup_elem(&live_connections, &connection);
+	}
+	if (live)
+		key.role = live->role;
+	else
+		key.role = is_sender == is_from_client(headers) ? ROLE_CLIENT : ROLE_SERVER;
+	count(&edge_dropped_packets_total, LOST_EDGE_DROPPED_PACKETS, &key, packets);
 }
 
 static __always_inline void end_connect(const struct sock *sk, __u64 id, int to, const __u64 *started)

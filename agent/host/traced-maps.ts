@@ -42,6 +42,8 @@ export interface MapDefinition {
   readonly programs: readonly ProgramName[]
   /** Counted by the namespace alone: the key is its 8 bytes. */
   readonly byNamespace?: true
+  /** Not counted without that one, whose events it tells more of. */
+  readonly beside?: string
   readonly told?: Told
   /** What its numbers do not tell without. */
   readonly caveat?: Told
@@ -96,6 +98,11 @@ const maps = {
    * Values: as in tracedEdgeValues.
    */
   edge_connects_total: { programs: ['state_changes'] },
+  /**
+   * Dropped packets by their two ends, of which the namespace is one. Key: u32 reason, u32 role of the namespace (index in
+   * tracedRoles), its address and the other end's (16 bytes each).
+   */
+  edge_dropped_packets_total: { programs: ['dropped_packets'], beside: 'dropped_packets_total' },
 } as const satisfies Record<string, MapDefinition>
 export type MapName = keyof typeof maps
 export const mapNames = Object.keys(maps) as readonly MapName[]
@@ -115,13 +122,14 @@ export type ConnectionsMap = 'live_connections'
 export const programsOfOwnMaps = {
   connect_starts: ['state_changes'],
   address_owners: ['dropped_packets'],
-  live_connections: ['state_changes'],
-  known_networks: ['state_changes'],
-  translated_addresses: ['state_changes'],
+  live_connections: ['state_changes', 'dropped_packets'],
+  known_networks: ['state_changes', 'dropped_packets'],
+  translated_addresses: ['state_changes', 'dropped_packets'],
 } as const satisfies Record<string, readonly ProgramName[]>
 /** Those that only edges need. */
 export const mapsOfEdges: readonly string[] = [
   'edge_connects_total',
+  'edge_dropped_packets_total',
   'live_connections',
   'known_networks',
   'translated_addresses',

@@ -116,7 +116,8 @@ const programOfEvents = {
 } as const satisfies Record<TracedEventType, ProgramName>
 
 export function createTracer(options: TracerOptions = {}): Tracer {
-  const { off = [], tasks: listsTasks = true, events: showsEvents = false } = options
+  const { off: asked = [], tasks: listsTasks = true, events: showsEvents = false } = options
+  const off = mapNames.filter((name) => [name, mapDefinition(name).beside].some((one) => asked.includes(one as MapName)))
   let running: Running | undefined
   let missing = new Map<string, string>()
   let dropReasons = new Map<number, string>()
@@ -154,7 +155,7 @@ export function createTracer(options: TracerOptions = {}): Tracer {
       try {
         dropReasons = readDropReasons(btf)
         resetReasons = readResetReasons(btf)
-        running = load(libbpf, btf, missing, options)
+        running = load(libbpf, btf, missing, { ...options, off })
       } catch (error) {
         missAll((error as Error).message)
       } finally {

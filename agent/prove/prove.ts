@@ -235,6 +235,8 @@ async function collect(scenes: readonly Scene[], sources: readonly Source[]): Pr
         if (of.has(netns)) fail(reason instanceof Error ? reason.message : reason)
       },
       knows: () => true,
+      owns: () => true,
+      names: () => true,
       unresolved: () => undefined,
       unreadable: () => undefined,
       caveat: () => undefined,

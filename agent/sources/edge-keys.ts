@@ -53,6 +53,13 @@ export function isLoopback(key: Uint32Array): boolean {
   return key[remoteAt + 2] === 0 && key[remoteAt + 3] === 0x01000000
 }
 
+/** Of a key of dropped packets: namespace; reason; role; local address; remote address. */
+export const dropWords = 12
+const dropReasonAt = 2
+const dropRoleAt = 3
+const dropLocalAt = 4
+const dropRemoteAt = 8
+
 /** One end of a connection. */
 export interface ConnectionEnd {
   readonly address: string
@@ -61,11 +68,7 @@ export interface ConnectionEnd {
 
 /** Of a key of edges or of connections. Of a connection that is not kept apart the local end is :: and 0, and so is the remote port. */
 export function readKey(key: Uint32Array): { local: ConnectionEnd; remote: ConnectionEnd; isSingle: boolean } {
-  const bytes = new Uint8Array(key.buffer, key.byteOffset, key.byteLength)
-  const end = (at: number, port: number): ConnectionEnd => ({
-    address: formatAddress(bytes.subarray(at * 4, at * 4 + 16)),
-    port: swap(port),
-  })
+  const end = (at: number, port: number): ConnectionEnd => ({ address: readAddress(key, at), port: swap(port) })
   const ports = key[portsAt]!
   return {
     local: end(localAt, ports & 0xffff),
@@ -75,3 +78,17 @@ export function readKey(key: Uint32Array): { local: ConnectionEnd; remote: Conne
 }
 
 export const readRole = (edge: Uint32Array): number => edge[roleAt]!
+
+/** Reason and role as numbers. */
+export function readDropKey(key: Uint32Array): { reason: number; role: number; local: string; remote: string } {
+  return {
+    reason: key[dropReasonAt]!,
+    role: key[dropRoleAt]!,
+    local: readAddress(key, dropLocalAt),
+    remote: readAddress(key, dropRemoteAt),
+  }
+}
+
+function readAddress(key: Uint32Array, at: number): string {
+  return formatAddress(new Uint8Array(key.buffer, key.byteOffset + at * 4, 16))
+}

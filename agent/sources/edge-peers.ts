@@ -9,6 +9,8 @@ export interface EdgePeers {
   ask(records: readonly EdgeRecord[], signal: AbortSignal): Promise<void>
   isKnown(record: EdgeRecord): boolean
   addressOf(record: EdgeRecord): string
+  /** Who was found last behind what a client calls by this address; the address itself, if it is not translated. */
+  answererOf(address: string): string
 }
 
 type Asking = Pick<Host, 'translations' | 'tracer'>
@@ -49,6 +51,8 @@ export function createEdgePeers(host: Asking): EdgePeers {
     }
   }
 
+  const answererOf = (address: string): string => translated.get(address) ?? address
+
   return {
     async ask(records, signal) {
       findCrowds(records)
@@ -71,9 +75,9 @@ export function createEdgePeers(host: Asking): EdgePeers {
     isKnown: (record) => !record.isSingle || answerers.has(record),
     addressOf(record) {
       const { role, remote } = record
-      const usual = role === 'client' ? translated.get(remote.address) : undefined
-      return answerers.get(record) ?? usual ?? remote.address
+      return answerers.get(record) ?? (role === 'client' ? answererOf(remote.address) : remote.address)
     },
+    answererOf,
   }
 }
 

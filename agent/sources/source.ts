@@ -87,6 +87,10 @@ export interface Sink<M extends MetricName> {
   skip(of: Subject, reason: string | Error): void
   /** Would something emitted of it find a row now? */
   knows(of: Subject): boolean
+  /** Is the address one of the subject's? */
+  owns(of: Subject, address: string): boolean
+  /** Has it a name as one end of an edge? Else it would be `external`. */
+  names(of: Subject): boolean
   /** Something was told of one that nobody knows: it is counted as such. */
   unresolved(of: Subject): void
   /** So many lines more that could not be read, and the last of them; the others were. */

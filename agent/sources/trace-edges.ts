@@ -4,7 +4,9 @@ import { tracedEdgeValues } from '../host/traced-maps.ts'
 import { isTurnOver, nextTurn } from '../host/turn.ts'
 import { limits } from '../limits.ts'
 import { type MetricsOf, metricsOf } from '../metrics/catalogue.ts'
+import { categoryOfDropReason } from '../metrics/drop-category.ts'
 import { connectOutcomes } from '../metrics/labels.ts'
+import { createEdgeDrops, type EdgeDrop } from './edge-drops.ts'
 import { createEdgePeers } from './edge-peers.ts'
 import { createEdgeRecords, type EdgeRecord } from './edge-records.ts'
 import type { EdgeEnds, Sink, Source } from './source.ts'
@@ -12,15 +14,20 @@ import { createTracedCounters, tracerNeeds } from './traced-counters.ts'
 
 type Metric = MetricsOf<'trace-edges'>
 const map = 'edge_connects_total'
+const dropMap = 'edge_dropped_packets_total'
 
 const microsecondsPerSecond = 1e6
 const { outcomes, closed, resets, sentBytes, receivedBytes, retransmittedSegments, rttMicroseconds, rttConnections } =
   tracedEdgeValues
 
+const dropMetric = 'netvitals_edge_dropped_packets_total'
 /** What lives is told without the tracer too. */
 const liveMetrics: readonly Metric[] = ['netvitals_edge_connections', 'netvitals_edge_rtt_max_seconds']
 
-/** TCP connections between workloads: what has ended the kernel counts as it ends, of what lives it is asked in every sweep. */
+/**
+ * What goes on between workloads. Of TCP connections what has ended the kernel counts as it ends, and of what lives it is asked
+ * in every sweep; packets it counts as it drops them.
+ */
 export function createTraceEdges(host: Host, now: () => number = () => performance.now()): Source<Metric> {
   const { tracer, tcpSockets } = host
   const counters = createTracedCounters<Metric>(host)
@@ -33,16 +40,19 @@ export function createTraceEdges(host: Host, now: () => number = () => performan
   })
 
   const peers = createEdgePeers(host)
+  const drops = createEdgeDrops()
 
   /** Before the sockets are listed: a connection that ends in between is in neither, and none is in both. */
   async function readKernel(sink: Sink<Metric>, signal: AbortSignal): Promise<void> {
     records.beginSweep()
+    drops.beginSweep()
     await counters.collect(sink, signal, [
       {
         map,
-        metrics: writes.filter((metric) => !liveMetrics.includes(metric)),
+        metrics: writes.filter((metric) => !liveMetrics.includes(metric) && metric !== dropMetric),
         emit: (netns, _, values, key) => records.ended(netns, key, values),
       },
+      { map: dropMap, emit: (netns, _, [packets = 0], key) => drops.dropped(netns, key, packets) },
     ])
     if (!isTraced()) return
     if (isTurnOver()) await nextTurn(signal)
@@ -64,12 +74,13 @@ export function createTraceEdges(host: Host, now: () => number = () => performan
       records.taken(record)
     }
     records.endSweep()
+    tellDrops(sink)
     for (const { of, connections, rttMaxUs } of live.all()) {
       sink.emit('netvitals_edge_connections', { of, labels: {}, value: connections })
       const value = rttMaxUs / microsecondsPerSecond
       if (value > 0) sink.emit('netvitals_edge_rtt_max_seconds', { of, labels: {}, value })
     }
-    if (isTraced()) sink.lost('map_full', tracer.lost([map]).mapFull + records.refused)
+    if (isTraced()) sink.lost('map_full', tracer.lost([map, dropMap]).mapFull + records.refused)
   }
 
   /** False: nobody knows the namespace; it is to be told again. */
@@ -79,6 +90,36 @@ export function createTraceEdges(host: Host, now: () => number = () => performan
     const isKnown = addGrowth(sink, endsOf(record, peers.addressOf(record)), growth)
     if (isKnown) records.count(record, growth, now())
     return isKnown
+  }
+
+  function tellDrops(sink: Sink<Metric>): void {
+    const inKernel = drops.all().filter(({ isInKernel }) => isInKernel).length
+    for (const drop of drops.all()) {
+      if (!tellDrop(sink, drop) || inKernel <= limits.tracerKeys / 2) continue
+      if (now() - drop.changedAtMs <= limits.edgeRecordIdleMs) continue
+      drop.packets = counters.take(dropMap, drop.key)?.[0] ?? drop.packets
+      tellDrop(sink, drop)
+      drop.isInKernel = false
+    }
+    drops.endSweep()
+  }
+
+  /** False: nobody knows the namespace; it is to be told again. What a namespace dropped that is neither end is on no edge. */
+  function tellDrop(sink: Sink<Metric>, drop: EdgeDrop): boolean {
+    const { netns, role, local, remote, reason, packets, counted } = drop
+    if (packets <= counted) return true
+    if (!sink.knows({ netns })) {
+      sink.unresolved({ netns })
+      return false
+    }
+    const address = role === 'client' ? peers.answererOf(remote) : remote
+    if (sink.owns({ netns }, local) && sink.names({ address })) {
+      const category = categoryOfDropReason(tracer.reasonName(reason))
+      sink.add(dropMetric, { of: endsOf(drop, address), labels: { category }, value: packets - counted })
+    }
+    drop.counted = packets
+    drop.changedAtMs = now()
+    return true
   }
 
   /** No program touches its key any more, or will hardly do so while there is little room. */
@@ -92,7 +133,12 @@ export function createTraceEdges(host: Host, now: () => number = () => performan
   return {
     name: 'trace-edges',
     writes,
-    needs: [...tracerNeeds, { tracepoint: 'sock:inet_sock_set_state' }, { capability: 'CAP_SYS_ADMIN' }],
+    needs: [
+      ...tracerNeeds,
+      { tracepoint: 'sock:inet_sock_set_state' },
+      { tracepoint: 'skb:kfree_skb' },
+      { capability: 'CAP_SYS_ADMIN' },
+    ],
     async collect(sink, signal) {
       await tcpSockets.walk(
         {
@@ -123,7 +169,7 @@ function missLive(sink: Sink<Metric>, reason: string): void {
   for (const metric of liveMetrics) sink.absent(metric, reason)
 }
 
-function endsOf({ netns, role }: EdgeRecord, address: string): EdgeEnds {
+function endsOf({ netns, role }: Pick<EdgeRecord, 'netns' | 'role'>, address: string): EdgeEnds {
   return role === 'client'
     ? { client: { netns }, server: { address }, reporter: role }
     : { client: { address }, server: { netns }, reporter: role }

@@ -65,6 +65,7 @@ describe('edges', () => {
         { what: 'resets_total', value: 3 * factor },
         { what: 'dropped_packets_total', value: 2 * factor, labels: { category: 'netfilter' } },
         { what: 'dropped_packets_total', value: factor, labels: { category: 'queue' } },
+        { what: 'dropped_packets_total', value: 50 * factor, labels: { category: 'normal' } },
         { what: 'rtt_seconds', value: { sum: 0.4 * factor, count: 2 * factor } },
         { what: 'rtt_max_seconds', value: 0.5 * factor },
         { what: 'connections', value: 12 * factor },

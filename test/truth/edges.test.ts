@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { loadLibc } from '../../agent/host/libc.ts'
 import { createTranslations } from '../../agent/host/translations.ts'
 import type { MetricName } from '../../agent/metrics/catalogue.ts'
@@ -400,4 +400,276 @@ requireTraced('edge_connects_total', 'edges', () => {
     await expectEdge({ sent_bytes_total: 28, received_bytes_total: 12, rtt_seconds: 4 })
     for (const reporter of reporters) expect(readEdge(wiring, [a, b], reporter)).not.toHaveProperty('connects_total connected')
   })
+})
+
+requireTraced('edge_dropped_packets_total', 'dropped packets by edge', () => {
+  let topology: Topology
+  let wiring: Wiring
+  beforeEach(async () => {
+    topology = await createTopology('nve-edgedrops', { router: true, network: 86 })
+    wiring = await startWiring()
+    await wiring.sweep()
+  })
+  afterEach(async () => {
+    if (wiring) await expectNothingLost(wiring)
+    await wiring?.stop()
+    await topology?.dispose()
+  })
+
+  /** All that is of one of the three, but for what harms nobody: "a → b server netfilter". */
+  async function readDrops(): Promise<Record<string, number>> {
+    await wiring.sweep()
+    const { a, b, router } = topology
+    const names = new Map([a, b, router!].map(({ name }, i) => [name, ['a', 'b', 'router'][i]!]))
+    const drops: Record<string, number> = {}
+    for (const { labels: text, value } of wiring.series('netvitals_edge_dropped_packets_total')) {
+      const { client_workload = '', server_workload = '', reporter, category } = parseLabels(text)
+      if (category === 'normal' || !(names.has(client_workload) || names.has(server_workload))) continue
+      const [client, server] = [client_workload, server_workload].map((workload) => names.get(workload) ?? workload)
+      drops[`${client} → ${server} ${reporter} ${category}`] = Number(value)
+    }
+    return drops
+  }
+  const droppedIn = ({ name }: Namespace, category = 'netfilter'): number =>
+    wiring.value('netvitals_dropped_packets_total', { pod: name, category }) ?? 0
+  /** Packets that the only rule of the chain has met. */
+  function metBy(namespace: Namespace, iptables: string, chain: string): number {
+    const [, , rule = ''] = topology.exec(namespace, iptables, '-w', '-nvxL', chain).split('\n')
+    return Number(rule.trim().split(/\s+/)[0])
+  }
+  /** Asked again where a segment was sent again between the two readings. */
+  async function expectDrops(expected: () => Record<string, number>): Promise<void> {
+    await vi.waitFor(async () => expect(await readDrops()).toEqual(expected()), { timeout: 6000 * slowness, interval: 100 })
+  }
+
+  describe.each([
+    { family: 'ipv4', iptables: 'iptables', nobody: '10.86.9.9', elsewhere: '203.0.113.9', group: '224.0.0.251' },
+    { family: 'ipv6', iptables: 'ip6tables', nobody: 'fd86:9::9', elsewhere: '2001:db8::9', group: 'ff05::fb' },
+  ] as const)('$family', ({ family, iptables, nobody, elsewhere, group }) => {
+    const drop = (namespace: Namespace, chain: string, ...match: string[]): string =>
+      topology.exec(namespace, iptables, '-w', '-A', chain, ...match, '-j', 'DROP')
+    const send = (from: Namespace, address: string, port: number, count: number, options: object = {}) =>
+      topology.run(from, 'udp-send', { address, port, count, ...options })
+
+    it('UDP, on the way out and in: the reporter is whose namespace dropped it, an answer is of the same edge', async () => {
+      const { a, b } = topology
+      drop(a, 'OUTPUT', '-p', 'udp', '--dport', '7001')
+      drop(b, 'INPUT', '-p', 'udp', '--dport', '7002')
+      drop(b, 'OUTPUT', '-p', 'udp', '--sport', '7003')
+      drop(a, 'INPUT', '-p', 'udp', '--sport', '7004')
+      await send(a, b[family], 7001, 100)
+      await send(a, b[family], 7002, 200)
+      await send(b, a[family], 45_000, 30, { from: { address: b[family], port: 7003 } })
+      await send(b, a[family], 45_000, 40, { from: { address: b[family], port: 7004 } })
+      expect(await readDrops()).toEqual({ 'a → b client netfilter': 140, 'a → b server netfilter': 230 })
+      expect([droppedIn(a), droppedIn(b)]).toEqual([140, 230])
+      await send(a, b[family], 7002, 5)
+      expect(await readDrops()).toEqual({ 'a → b client netfilter': 140, 'a → b server netfilter': 235 })
+    })
+
+    it('by the category of the reason', async () => {
+      const { a, b } = topology
+      topology.exec(b, 'sysctl', '-qw', 'net.ipv4.icmp_ratelimit=0', 'net.ipv6.icmp.ratelimit=0')
+      await send(a, b[family], 7999, 250)
+      await topology.hold(a, 'tcp-connect', { address: b[family], port: 7998, count: 40 })
+      expect(await readDrops()).toEqual({ 'a → b server no_socket': 290 })
+      expect(droppedIn(b, 'no_socket')).toBe(290)
+    })
+
+    it('SYNs and what answers them, whatever the ports are', async () => {
+      const { a, b } = topology
+      const from = { address: a[family], port: 30_001 }
+      drop(b, 'INPUT', '-p', 'tcp', '--dport', '60001')
+      await topology.hold(a, 'tcp-connect', {
+        address: b[family],
+        port: 60_001,
+        count: 1,
+        from,
+        synRetries: 2,
+        timeoutMs: 10_000,
+      })
+      const sent = 1 + readStack(topology, a)('Tcp.RetransSegs')
+      expect(sent).toBeGreaterThan(2)
+      expect(await readDrops()).toEqual({ 'a → b server netfilter': sent })
+      topology.exec(b, iptables, '-w', '-F')
+      drop(b, 'OUTPUT', '-p', 'tcp', '--sport', '60002')
+      await topology.hold(b, 'tcp-listen', { address: b[family], port: 60_002 })
+      const caller = { address: b[family], port: 60_002, count: 1, from, synRetries: 1, timeoutMs: 10_000 }
+      await topology.hold(a, 'tcp-connect', caller)
+      await expectDrops(() => ({ 'a → b server netfilter': sent + metBy(b, iptables, 'OUTPUT') }))
+      expect(droppedIn(b)).toBeGreaterThan(sent)
+    })
+
+    it('a connection is remembered: its server may have the larger port', async () => {
+      const { a, b } = topology
+      const server = await topology.hold(b, 'tcp-listen', { address: b[family], port: 60_001 })
+      const from = { address: a[family], port: 30_001 }
+      const client = await topology.hold(a, 'tcp-connect', { address: b[family], port: 60_001, count: 1, from })
+      await server.act('accept', { count: 1 })
+      drop(b, 'OUTPUT', '-p', 'tcp')
+      await server.act('send', { bytes: 100 })
+      await sleep(1000)
+      topology.exec(b, iptables, '-w', '-D', 'OUTPUT', '-p', 'tcp', '-j', 'DROP')
+      await client.act('read')
+      const ofServer = (await readDrops())['a → b server netfilter'] ?? 0
+      expect(ofServer).toBeGreaterThan(1)
+      drop(a, 'OUTPUT', '-p', 'tcp')
+      await client.act('send', { bytes: 100 })
+      await sleep(1000)
+      const ofClient = (): number => metBy(a, iptables, 'OUTPUT')
+      await expectDrops(() => ({ 'a → b client netfilter': ofClient(), 'a → b server netfilter': ofServer }))
+      expect(ofClient()).toBeGreaterThan(1)
+      expect(droppedIn(b)).toBe(ofServer)
+    })
+
+    it('a connection that was there before the agent: by the ports', async () => {
+      const { a, b } = topology
+      const server = await topology.hold(b, 'tcp-listen', { address: b[family], port: 5001 })
+      await topology.hold(a, 'tcp-connect', { address: b[family], port: 5001, count: 1 })
+      await server.act('accept', { count: 1 })
+      await wiring.stop()
+      wiring = await startWiring()
+      await wiring.sweep()
+      drop(a, 'INPUT', '-p', 'tcp')
+      await server.act('send', { bytes: 100 })
+      await sleep(1000)
+      await expectDrops(() => ({ 'a → b client netfilter': metBy(a, iptables, 'INPUT') }))
+      expect(droppedIn(a)).toBeGreaterThan(1)
+    })
+
+    it('who is neither end has dropped for no edge', async () => {
+      const { a, b, router } = topology
+      drop(router!, 'FORWARD', '-p', 'udp', '--dport', '7001')
+      topology.exec(router!, iptables, '-w', '-t', 'raw', '-A', 'PREROUTING', '-p', 'udp', '--dport', '7002', '-j', 'DROP')
+      await send(a, b[family], 7001, 100)
+      await send(a, b[family], 7002, 200)
+      await send(a, router![family], 7002, 50)
+      expect(await readDrops()).toEqual({ 'a → router server netfilter': 50 })
+      expect(droppedIn(router!)).toBe(350)
+    })
+
+    it('what is from or to nobody known is of no edge, and stays in the sum of all', async () => {
+      const { a } = topology
+      drop(a, 'OUTPUT', '-p', 'udp')
+      const ofLoopback = family === 'ipv4' ? '127.0.0.1' : '::1'
+      for (const address of [nobody, elsewhere, group, ofLoopback]) await send(a, address, 7001, 10)
+      expect(await readDrops()).toEqual({})
+      expect(droppedIn(a)).toBe(40)
+    })
+  })
+
+  describe('a packet that says nothing of a connection', () => {
+    const tcp = 6
+    const udp = 17
+    const icmp = 1
+    const [syn, ack, rst] = [0x02, 0x10, 0x04]
+    const laterFragment = 185
+    const hex = (bytes: readonly number[]): string => Buffer.from(bytes).toString('hex')
+    const word = (value: number): readonly number[] => [value >> 8, value & 0xff]
+    const addressBytes = (address: string): readonly number[] => address.split('.').map(Number)
+
+    interface Packet {
+      readonly protocol: number
+      readonly ports?: readonly [from: number, to: number]
+      readonly flags?: number
+      readonly fragment?: number
+      readonly words?: number
+    }
+    function packetOf(
+      { protocol, ports = [0, 0], flags = 0, fragment = 0, words = 5 }: Packet,
+      from: string,
+      to: string,
+    ): string {
+      const options = Array<number>((words - 5) * 4).fill(1)
+      const rest = [0, 0, 0, 0, 0, 0, 0, 0, 0x50, flags, 0, 0, 0, 0, 0, 0]
+      const header = [
+        0x40 + words,
+        0,
+        0,
+        0,
+        0,
+        1,
+        ...word(fragment),
+        64,
+        protocol,
+        0,
+        0,
+        ...addressBytes(from),
+        ...addressBytes(to),
+      ]
+      return hex([...header, ...options, ...ports.flatMap(word), ...rest])
+    }
+
+    it.each<[string, Packet, string]>([
+      ['to the smaller port', { protocol: tcp, ports: [20_000, 5001], flags: ack }, 'a → b client'],
+      ['from the smaller port', { protocol: tcp, ports: [5001, 20_000], flags: ack }, 'b → a server'],
+      ['from the smaller port, a reset', { protocol: tcp, ports: [5001, 40_000], flags: rst }, 'b → a server'],
+      ['between ports of clients, up', { protocol: tcp, ports: [40_000, 50_051], flags: ack }, 'a → b client'],
+      ['between ports of clients, down', { protocol: tcp, ports: [50_051, 40_000], flags: ack }, 'a → b client'],
+      ['a SYN from the smaller port', { protocol: tcp, ports: [80, 40_000], flags: syn }, 'a → b client'],
+      ['a SYN that answers, from the larger', { protocol: tcp, ports: [40_000, 80], flags: syn | ack }, 'b → a server'],
+      ['behind options', { protocol: udp, ports: [53, 40_000], words: 7 }, 'b → a server'],
+      ['equal ports', { protocol: udp, ports: [123, 123] }, 'a → b client'],
+      ['a later fragment', { protocol: udp, ports: [53, 40_000], fragment: laterFragment }, 'a → b client'],
+      ['ICMP', { protocol: icmp, ports: [0x800, 0] }, 'a → b client'],
+      ['a protocol without ports', { protocol: 132, ports: [53, 40_000] }, 'a → b client'],
+    ])('%s', async (_, packet, edge) => {
+      const { a, b } = topology
+      topology.exec(a, 'iptables', '-w', '-A', 'OUTPUT', '-d', b.ipv4, '-j', 'DROP')
+      await topology.run(a, 'raw-send', { address: b.ipv4, hex: packetOf(packet, a.ipv4, b.ipv4), count: 11 })
+      expect(await readDrops()).toEqual({ [`${edge} netfilter`]: 11 })
+    })
+
+    it('a source that the namespace has not is nobody’s', async () => {
+      const { a, b } = topology
+      topology.exec(a, 'iptables', '-w', '-A', 'OUTPUT', '-d', b.ipv4, '-j', 'DROP')
+      await topology.run(a, 'raw-send', {
+        address: b.ipv4,
+        hex: packetOf({ protocol: udp, ports: [1, 2] }, '10.86.9.9', b.ipv4),
+        count: 11,
+      })
+      expect(await readDrops()).toEqual({})
+      expect(droppedIn(a)).toBe(11)
+    })
+  })
+
+  it('towards a Service, before it is known who answers: of who answered last', async () => {
+    const { a, b, router } = topology
+    const service = '10.96.0.86'
+    const { namespaces, netlink, files } = wiring.host
+    const seenFromRouter = { ...namespaces, host: namespaces.list().find(({ name }) => name === router!.name)! }
+    const libc = await loadLibc()
+    Object.assign(wiring.host, { translations: createTranslations({ namespaces: seenFromRouter, netlink, files, libc }) })
+    const match = ['-t', 'nat', '-A', 'PREROUTING', '-d', service, '-p', 'tcp', '--dport', '80']
+    topology.exec(router!, 'iptables', '-w', ...match, '-j', 'DNAT', '--to-destination', `${b.ipv4}:8001`)
+    const server = await topology.hold(b, 'tcp-listen', { address: b.ipv4, port: 8001 })
+    const client = await topology.hold(a, 'tcp-connect', { address: service, port: 80, count: 1 })
+    await server.act('accept', { count: 1 })
+    await wiring.sweep()
+    topology.exec(a, 'iptables', '-w', '-A', 'OUTPUT', '-p', 'tcp', '--dport', '80', '-j', 'DROP')
+    await client.act('send', { bytes: 100 })
+    await sleep(1000)
+    await expectDrops(() => ({ 'a → b client netfilter': metBy(a, 'iptables', 'OUTPUT') }))
+    expect(droppedIn(a)).toBeGreaterThan(1)
+  })
+
+  it(
+    'none is lost at full rate, while it is read',
+    async () => {
+      const { a, b } = topology
+      const count = stormSize(300_000)
+      for (const namespace of [a, b])
+        topology.exec(namespace, 'iptables', '-w', '-t', 'raw', '-A', 'PREROUTING', '-p', 'udp', '--dport', '7005', '-j', 'DROP')
+      // Each to itself: no queue on the way could drop anything before.
+      const storms = [a, b].map((namespace, cpu) => send(namespace, count, cpu))
+      let isOver = false
+      const all = Promise.all(storms).finally(() => (isOver = true))
+      while (!isOver) await wiring.sweep()
+      expect((await all).map(({ sent }) => sent)).toEqual([count, count])
+      expect(await readDrops()).toEqual({ 'a → a server netfilter': count, 'b → b server netfilter': count })
+    },
+    60_000 * slowness,
+  )
+  const send = (to: Namespace, count: number, cpu: number) =>
+    topology.run<{ sent: number }>(to, 'udp-send', { address: to.ipv4, port: 7005, count, cpu })
 })

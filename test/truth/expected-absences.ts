@@ -5,7 +5,7 @@ import type { MapName } from '../../agent/host/traced-maps.ts'
 const absences: readonly { readonly before: string; readonly what: readonly (MapName | 'tasks')[]; readonly reason: string }[] = [
   {
     before: '5.17',
-    what: ['dropped_packets_total'],
+    what: ['dropped_packets_total', 'edge_dropped_packets_total'],
     reason: 'this kernel does not say why it frees a packet, nor whether it was dropped (Linux 5.17 does)',
   },
   {

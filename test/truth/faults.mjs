@@ -41,13 +41,14 @@ import {
 /**
  * `udp-send`: datagrams at full speed. `ports`: to so many ports in turn. `cpu`: only there. `segmentBytes`: cut up by
  * the kernel. `ttl`: hops. `unfragmented`: must not be fragmented, whatever is known of the path. `atOnce`: so many a
- * call; one refused within a call is tried again by the next, so where refusals are counted it is 1. `timed`: the result
- * says how long the sending took.
+ * call; one refused within a call is tried again by the next, so where refusals are counted it is 1. `from`: the address
+ * and port it is bound to. `timed`: the result says how long the sending took.
  */
 function udpSend(options) {
-  const { address, port, count, ports = 1, bytes = 32, cpu, segmentBytes, ttl, atOnce = count, timed = false } = options
+  const { address, port, count, ports = 1, bytes = 32, cpu, segmentBytes, ttl, atOnce = count, from, timed = false } = options
   if (cpu !== undefined) pinTo(cpu)
   const socket = openSocket(address, SOCK_DGRAM)
+  if (from) check('bind', libc.bind(socket, ...sizedAddress(from.address, from.port)))
   if (segmentBytes) setOption(socket, IPPROTO_UDP, UDP_SEGMENT, segmentBytes)
   if (ttl) setOption(socket, ...(address.includes(':') ? [IPPROTO_IPV6, IPV6_UNICAST_HOPS] : [IPPROTO_IP, IP_TTL]), ttl)
   if (options.unfragmented) setOption(socket, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_PROBE)

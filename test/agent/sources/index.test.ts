@@ -18,6 +18,7 @@ const others = [
   'capture-needs',
   'destinations',
   'each-namespace',
+  'edge-drops',
   'edge-keys',
   'edge-peers',
   'edge-records',
