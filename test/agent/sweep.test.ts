@@ -209,6 +209,24 @@ describe('edges', () => {
     expect(taken).toEqual([false])
     expect(await selfText()).toContain('netvitals_subjects_unresolved 1')
   })
+
+  it('a source may ask whose an address is, and whether an end has a name', async () => {
+    const pod = { ...host, id: 1 }
+    const rows: Readonly<Record<string, Row>> = { host, pod, alias: pod }
+    const identity: Identity = {
+      ...ownIdentity,
+      resolve: ({ address = '' }) => rows[address],
+      endOf: ({ address = '' }) => (address === 'nobody' ? undefined : { namespace: '', workload: address }),
+    }
+    const answers: boolean[] = []
+    const source = makeSource('trace-edges', [sent], (sink) => {
+      for (const address of ['pod', 'alias', 'host', 'elsewhere']) answers.push(sink.owns({ address: 'pod' }, address))
+      answers.push(sink.owns({ address: 'nobody' }, 'nobody'))
+      for (const address of ['pod', 'elsewhere', 'nobody']) answers.push(sink.names({ address }))
+    })
+    await build([source], identity).sweep.take()
+    expect(answers).toEqual([true, true, false, false, false, true, true, false])
+  })
 })
 
 describe('looking for subjects', () => {

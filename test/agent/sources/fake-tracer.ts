@@ -7,6 +7,8 @@ export interface Entry {
   /** As the inode, unless told; 0 as on kernels without. */
   readonly cookie?: number
   readonly label?: number
+  /** What follows the label. */
+  readonly words?: readonly number[]
   readonly values: readonly number[]
 }
 
@@ -29,8 +31,9 @@ export function createFakeTracer(): FakeTracer {
     reasonName: (reason) => ['no_socket', 'netfilter_drop', 'brand_new'][reason] ?? `reason_${reason}`,
     resetReasonName: (reason) => ['not_specified', 'no_socket'][reason] ?? `reason_${reason}`,
     read(map, onEntry) {
-      for (const { inode, cookie = inode, label, values } of (map === 'live_connections' ? [] : fake.entries[map]) ?? []) {
-        const bytes = Uint32Array.of(inode, cookie, ...(label === undefined ? [] : [label]))
+      const entries = map === 'live_connections' ? [] : (fake.entries[map] ?? [])
+      for (const { inode, cookie = inode, label, words = [], values } of entries) {
+        const bytes = Uint32Array.of(inode, cookie, ...(label === undefined ? [] : [label]), ...words)
         onEntry(new DataView(bytes.buffer), Float64Array.from(values))
       }
     },
