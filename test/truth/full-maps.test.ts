@@ -2,16 +2,16 @@ import { expect, it, vi } from 'vitest'
 import { limits } from '../../agent/limits.ts'
 import { startWiring, type Wiring } from '../wiring.ts'
 import { expectEvents } from './events.ts'
-import { createTopology, requireRoot } from './topology.ts'
+import { createTopology, requireRoot, requireTraced } from './topology.ts'
+
+/** The machine's own connects may be refused a place too. */
+async function readLost(wiring: Wiring): Promise<number> {
+  const families = await wiring.self.families()
+  const lost = families.find(({ name }) => name === 'netvitals_lost_events_total')?.series ?? []
+  return Number(lost.find(({ labels }) => labels === 'kind="map_full"')?.value)
+}
 
 requireRoot('a full map', () => {
-  /** The machine's own connects may be refused a place too. */
-  async function readLost(wiring: Wiring): Promise<number> {
-    const families = await wiring.self.families()
-    const lost = families.find(({ name }) => name === 'netvitals_lost_events_total')?.series ?? []
-    return Number(lost.find(({ labels }) => labels === 'kind="map_full"')?.value)
-  }
-
   it('of connects under way costs their durations, not their outcomes, and is told', async () => {
     vi.spyOn(limits as { tracerConnects: number }, 'tracerConnects', 'get').mockReturnValue(4)
     const topology = await createTopology('nvg-full')
@@ -85,6 +85,35 @@ requireRoot('a full map', () => {
       expect(await readLost(wiring)).toBeGreaterThanOrEqual(3 * 40)
       for (const namespace of [a, b])
         await expectEvents(wiring, namespace, 'netvitals_tcp_connects_total', { connected: counts[namespace.name]! })
+    } finally {
+      await wiring.stop()
+      await topology.dispose()
+    }
+  })
+})
+
+requireTraced('edge_dropped_packets_total', 'a full map of drops', () => {
+  it('by edge costs those of new edges, not the sum of all, and is told', async () => {
+    vi.spyOn(limits as { tracerKeys: number }, 'tracerKeys', 'get').mockReturnValue(64)
+    const topology = await createTopology('nvg-full', { network: 85 })
+    const wiring = await startWiring()
+    vi.restoreAllMocks()
+    try {
+      const { a, b } = topology
+      topology.exec(a, 'iptables', '-w', '-A', 'OUTPUT', '-p', 'udp', '-j', 'DROP')
+      await topology.run(a, 'udp-send', { address: b.ipv4, port: 7001, count: 10 })
+      const header = Buffer.from('450000000001000040110000', 'hex')
+      const from = [10, 85, 0, 1]
+      const others = Array.from({ length: 200 }, (_, i) =>
+        Buffer.from([...header, ...from, 10, 85, 1, i, 0, 80, 0, 80, 0, 8, 0, 0]),
+      )
+      const hex = others.map((packet) => packet.toString('hex'))
+      await topology.run(a, 'raw-send', { address: b.ipv4, hex })
+      await topology.run(a, 'udp-send', { address: b.ipv4, port: 7001, count: 20 })
+      await wiring.sweep()
+      expect(wiring.value('netvitals_dropped_packets_total', { pod: a.name, category: 'netfilter' })).toBe(230)
+      expect(wiring.value('netvitals_edge_dropped_packets_total', { client_workload: a.name, server_workload: b.name })).toBe(30)
+      expect(await readLost(wiring)).toBeGreaterThanOrEqual(200 - 64)
     } finally {
       await wiring.stop()
       await topology.dispose()

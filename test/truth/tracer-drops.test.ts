@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { tracedDirections, tracedProtocols } from '../../agent/host/traced-maps.ts'
+import { tracedDirections, tracedProtocols, tracedRoles } from '../../agent/host/traced-maps.ts'
 import { createTracer, type Tracer } from '../../agent/host/tracer.ts'
-import { parseAddress } from '../../parsers/address.ts'
+import { formatAddress, parseAddress } from '../../parsers/address.ts'
 import { stormSize } from './events.ts'
 import { createTopology, type Namespace, requireTraced, slowness, type Topology } from './topology.ts'
 
@@ -382,6 +382,32 @@ requireTraced('dropped_packets_total', 'drops in the host’s namespace are coun
       tracer.setOwner(parseAddress(net.b[address]), undefined)
       drop('filter', 'OUTPUT')
       await expectDrops(() => send(net.router!, net.b[address]), { router: { 'netfilter_drop udp out': expected } })
+    })
+
+    test.each([
+      { of: 'pods, the way is known', table: 'filter', chain: 'FORWARD', from: 'a', to: 'b', edge: 'b as server, of a' },
+      { of: 'pods, before', table: 'raw', chain: 'PREROUTING', from: 'a', to: 'b', edge: 'a as client, of b' },
+      { of: 'the host and a pod', table: 'filter', chain: 'OUTPUT', from: 'router', to: 'b', edge: 'b as server, of router' },
+      { of: 'a pod and the host', table: 'filter', chain: 'INPUT', from: 'a', to: 'router', edge: 'a as client, of router' },
+    ] as const)('on the edge of $of', async ({ table, chain, from, to, edge }) => {
+      drop(table, chain)
+      const namespaces = { a: net.a, b: net.b, router: net.router! }
+      await send(namespaces[from], namespaces[to][address])
+      const nameOf = (isIt: (namespace: Namespace) => boolean): string | undefined =>
+        Object.entries(namespaces).find(([, namespace]) => isIt(namespace))?.[0]
+      const farSide = address === 'ipv4' ? '10.77.2.254' : 'fd77:2::fe'
+      const edges: Record<string, number> = {}
+      tracer.read('edge_dropped_packets_total', (key, [packets = 0]) => {
+        const who = nameOf(({ inode }) => inode === key.getUint32(0, true))
+        if (who === undefined || tracer.reasonName(key.getUint32(8, true)) !== 'netfilter_drop') return
+        const [local, remote] = [16, 32].map((at) => {
+          const text = formatAddress(new Uint8Array(key.buffer, key.byteOffset + at, 16))
+          return text === farSide ? 'router' : nameOf((namespace) => namespace[address] === text)
+        })
+        expect(local).toBe(who)
+        edges[`${who} as ${tracedRoles[key.getUint32(12, true)]}, of ${remote}`] = packets
+      })
+      expect(edges).toEqual({ [edge]: count })
     })
 
     test('a drop in a pod’s own namespace is its own, whatever the addresses are', async () => {
