@@ -155,10 +155,11 @@ export const dropsOf = ({ loss }: Edge): number => (loss.client?.drops ?? 0) + (
 const bytesOf = ({ sentBytesPerSecond = 0, receivedBytesPerSecond = 0 }: Edge): number =>
   sentBytesPerSecond + receivedBytesPerSecond
 
+const lostOf = (edge: Edge): number => retransmitsOf(edge) + dropsOf(edge) + edge.resets
+
 /** Failed connects first, then what was lost or cut off, then the busiest. */
 function byTrouble(a: Edge, b: Edge): number {
-  const lost = (edge: Edge): number => retransmitsOf(edge) + dropsOf(edge) + edge.resets
-  return failuresOf(b) - failuresOf(a) || lost(b) - lost(a) || bytesOf(b) - bytesOf(a) || b.connections - a.connections
+  return failuresOf(b) - failuresOf(a) || lostOf(b) - lostOf(a) || bytesOf(b) - bytesOf(a) || b.connections - a.connections
 }
 
 export const edgeEndId = ({ namespace, workload }: EdgeEnd): string => (namespace === '' ? workload : `${namespace}/${workload}`)
@@ -272,7 +273,7 @@ function toGraphEdge(edge: Edge): GraphEdge {
     mainstat: `${formatBytes(edge.sentBytesPerSecond ?? 0)}/s sent, ${formatBytes(edge.receivedBytesPerSecond ?? 0)}/s received`,
     secondarystat: troubles.length > 0 ? troubles.join(', ') : `${formatCount(edge.connections)} connections`,
     thickness: 1 + Math.floor(Math.log10(1 + bytesOf(edge)) / 2),
-    color: failed > 0 || dropsOf(edge) > 0 ? 'red' : retransmits + edge.resets > 0 ? 'orange' : 'green',
+    color: failed > 0 ? 'red' : lostOf(edge) > 0 ? 'orange' : 'green',
     ...edge,
   }
 }

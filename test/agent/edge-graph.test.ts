@@ -204,6 +204,10 @@ describe('the graph', () => {
     const loss = { client: { retransmits: 2, drops: 0 }, server: { retransmits: 3, drops: 0 } }
     const { edges } = createEdgeGraph([edge(api, db, { loss, resets: 1 })], 'n')
     expect(edges).toMatchObject([{ color: 'orange', secondarystat: '1 resets, 5 retransmits' }])
+    const dropped = { ...loss, client: { retransmits: 0, drops: 1200 } }
+    expect(createEdgeGraph([edge(api, db, { loss: dropped })], 'n').edges).toMatchObject([
+      { color: 'orange', secondarystat: '3 retransmits, 1,200 drops' },
+    ])
   })
 })
 
