@@ -1233,7 +1233,8 @@ static __noinline int end_edge(const struct sock *sk, int state)
 }
 
 // Dropped packets by their two ends: the namespace they are counted for, which is one of them, and an address that is told
-// apart. Whether the namespace has the other address is for user space to see: a router's has not.
+// apart. Whether the namespace has the other address is for user space to see: a router's has not. ICMP is what stacks say
+// to each other, such as who their neighbours are.
 struct edge_drop_key {
 	struct netns netns;
 	__u32 reason;
@@ -1265,7 +1266,9 @@ static __always_inline void count_edge_drop(const struct drop_key *drop, const s
 	struct edge_drop_key key = { .netns = drop->netns, .reason = drop->reason };
 	struct live_connection *live = 0;
 
-	if (!headers->family || !drop->netns.inode || drop->direction == DIRECTION_FORWARD)
+	if (!headers->family || headers->protocol == PROTOCOL_ICMP)
+		return;
+	if (!drop->netns.inode || drop->direction == DIRECTION_FORWARD)
 		return;
 	key.local = is_sender ? headers->source : headers->destination;
 	key.remote = is_sender ? headers->destination : headers->source;

@@ -995,7 +995,7 @@ export const catalogue = {
     source: 'trace-edges',
     labels: ['category'],
     history: true,
-    help: 'Packets of any protocol between the two, in both directions, that were dropped in the namespace of the reporter, or on the host in its name; they are among dropped_packets_total too. Both ends have names: none are of external. The client is who sent the SYN, or began the connection that the agent has seen begin; of other packets who has the larger port, and of those that have none, or come from a port of 32768 or above, who sent them.',
+    help: 'Packets between the two, but ICMP, in both directions, that were dropped in the namespace of the reporter, or on the host in its name; they are among dropped_packets_total too. Both ends have names: none are of external. The client is who sent the SYN, or began the connection that the agent has seen begin; of other packets who has the larger port, and of those that have none, or come from a port of 32768 or above, who sent them.',
     origin: 'tracepoint skb:kfree_skb',
   },
   netvitals_edge_rtt_seconds: {
