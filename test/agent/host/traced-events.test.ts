@@ -19,7 +19,8 @@ describe('the words for the numbers', () => {
     expect(enumOf('protocol', 'PROTOCOL_')).toEqual([...tracedProtocols])
     expect(enumOf('direction', 'DIRECTION_')).toEqual([...tracedDirections])
   })
-  it('are those of the metrics', () => expect(tracedEventTypes).toEqual(eventTypes))
+  it('are those of the metrics, before those of packets', () =>
+    expect(eventTypes.slice(0, tracedEventTypes.length)).toEqual(tracedEventTypes))
 })
 
 /** struct event, field by field as the program has them. */
