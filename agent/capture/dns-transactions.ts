@@ -116,8 +116,8 @@ export function createDnsTransactions(options: DnsOptions): DnsTransactions {
   const searches = new Map<number, Map<string, NotFound[]>>()
   /** How many are followed of each subject, and of all others. */
   const followed = new Map<number | undefined, number>()
-  /** Answers that are nobody's. */
-  const strays = createSightings(limits.captureSightings)
+  /** Answers that are nobody's, and those to the host. */
+  const answers = createSightings(limits.captureSightings)
   /** Queries that there was no room for. */
   const unfollowed = createSightings(limits.captureSightings)
   let size = 0
@@ -165,7 +165,8 @@ export function createDnsTransactions(options: DnsOptions): DnsTransactions {
     // Nobody floods the others out.
     const share = limits.dnsTransactions / (subject === undefined ? 4 : 2)
     if (size >= limits.dnsTransactions || (followed.get(subject) ?? 0) >= share) {
-      if (subject === undefined || !unfollowed.isNew(packet, point, timeMs)) return
+      if (subject === undefined) return
+      unfollowed.remember(packet, point, timeMs)
       countQuery(subject, client, name, queryType, timeMs)
       notFollowed++
       return
@@ -215,6 +216,8 @@ export function createDnsTransactions(options: DnsOptions): DnsTransactions {
     }
     const code = codePlace(message.rcode)
     const isNew = found.answer === undefined || isSeenAgain(found.answer, point, found.lastAnswerMs, timeMs)
+    // A bridge puts the address that the host asked from into what comes to its own.
+    if (found.subject !== undefined && isHost(found.subject)) answers.remember(contentOf(message, point), point, timeMs)
     const server = subjectOf(sighting.source)
     if (server !== undefined && (isNew || !found.servers.includes(server))) {
       // Of a pod that answers under several addresses, or a Service's, only its own tells who it is.
@@ -237,13 +240,10 @@ export function createDnsTransactions(options: DnsOptions): DnsTransactions {
     onTransaction?.(tell(found, found.subject, startMs, durationMs, message))
   }
 
-  function takeStray(
-    { id, name = '', queryType = 0, rcode }: DnsMessage,
-    { source, destination, point, timeMs }: Sighting,
-  ): void {
-    if (!strays.isNew(`${String.fromCharCode(point.identification)}${questionOf(id, name, queryType)}`, point, timeMs)) return
+  function takeStray(message: DnsMessage, { source, destination, point, timeMs }: Sighting): void {
+    if (!answers.isNew(contentOf(message, point), point, timeMs)) return
     const server = subjectOf(source)
-    if (server !== undefined) add(server, dnsPlaces.served + codePlace(rcode))
+    if (server !== undefined) add(server, dnsPlaces.served + codePlace(message.rcode))
     if (subjectOf(destination) !== undefined) unmatched++
   }
 
@@ -376,6 +376,8 @@ function findQuestion(
 const keyOf = (address: string, port: number, id: number): string => address + String.fromCharCode(port, id)
 const beginningOf = (client: string, name: string, queryType: number): string =>
   client + String.fromCharCode(queryType) + name.split('.', 1)[0]
+const contentOf = ({ id, name = '', queryType = 0 }: DnsMessage, { identification }: Point): string =>
+  String.fromCharCode(identification) + questionOf(id, name, queryType)
 const questionOf = (id: number, name: string, queryType: number): string => `${String.fromCharCode(id, queryType)}${name}`
 
 const otherType = queryTypes.indexOf('other')

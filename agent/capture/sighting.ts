@@ -40,26 +40,31 @@ export function isSeenAgain(before: Point, point: Point, lastMs: number, timeMs:
 
 /** Tells packets from further sightings of them, by what they hold. */
 export interface Sightings {
-  /** Whether the packet was not seen before, elsewhere; from now on it was. */
-  isNew(content: string, point: Point, timeMs: number): boolean
+  /** Whether the packet was seen before, elsewhere. */
   isKnown(content: string, point: Point, timeMs: number): boolean
+  remember(content: string, point: Point, timeMs: number): void
+  /** Whether it was not known; from now on it is. */
+  isNew(content: string, point: Point, timeMs: number): boolean
 }
 
 /** Remembers the last `most`. */
 export function createSightings(most: number): Sightings {
   const seen = new Map<string, { readonly point: Point; readonly lastMs: number }>()
-  const isKnown: Sightings['isKnown'] = (content, point, timeMs) => {
-    const before = seen.get(content)
-    return before !== undefined && !isSeenAgain(before.point, point, before.lastMs, timeMs)
-  }
-  return {
-    isKnown,
-    isNew(content, point, timeMs) {
-      if (isKnown(content, point, timeMs)) return false
+  const sightings: Sightings = {
+    isKnown(content, point, timeMs) {
+      const before = seen.get(content)
+      return before !== undefined && !isSeenAgain(before.point, point, before.lastMs, timeMs)
+    },
+    remember(content, point, timeMs) {
       seen.delete(content) // what has come last is to be last
       seen.set(content, { point, lastMs: timeMs })
       if (seen.size > most) seen.delete(seen.keys().next().value!)
+    },
+    isNew(content, point, timeMs) {
+      if (sightings.isKnown(content, point, timeMs)) return false
+      sightings.remember(content, point, timeMs)
       return true
     },
   }
+  return sightings
 }

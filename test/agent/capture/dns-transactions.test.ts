@@ -14,7 +14,7 @@ import type { DnsMessage } from '../../../parsers/dns-message.ts'
 
 const host = 1
 const [a, b, dnsPod] = [2, 3, 4]
-const addresses: Readonly<Record<string, number>> = { HOST: host, 'POD-A': a, 'POD-B': b, 'POD-D': dnsPod }
+const addresses: Readonly<Record<string, number>> = { HOST: host, 'HOST-B': host, 'POD-A': a, 'POD-B': b, 'POD-D': dnsPod }
 const service = 'SVC.'
 const world = 'WRLD'
 
@@ -137,6 +137,27 @@ describe('each transaction once', () => {
     expect(told).toHaveLength(1)
     expect(told[0]).toMatchObject({ subject: a, client: 'POD-A', server: service, id: 7, name: 'example.com' })
   })
+
+  it.each([true, false])(
+    'host to pod under the address of its bridge, which takes that out of the answer; numbered: %s',
+    (isNumbered) => {
+      const { query, answer, counts, dns } = start({ isNumbered })
+      for (const id of [1, 2]) {
+        const asked = { from: 'HOST-B', to: 'POD-D', point: ownSent }
+        query([asked, asked], { id })
+        answer(
+          [
+            { from: 'POD-D', to: 'HOST-B', point: atVeth },
+            { from: 'POD-D', to: 'HOST', point: atBridge, port: 50_000 },
+          ],
+          { id },
+        )
+      }
+      expect(counts(host)).toEqual({ 'queries A': 2, 'responses NOERROR': 2, durations: 2 })
+      expect(counts(dnsPod)).toEqual({ 'served NOERROR': 2 })
+      expect(dns.unmatched).toBe(0)
+    },
+  )
 
   it('a pod asks the world, and the host puts its own address in', () => {
     const { query, answer, counts, expire, dns } = start()

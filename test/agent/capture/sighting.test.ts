@@ -30,3 +30,10 @@ it('remembers so many contents', () => {
   expect([isNew('b', veth, 1), isNew('c', veth, 1)]).toEqual([true, true])
   expect([isNew('a', bridgeOut, 2), isNew('c', bridgeOut, 2)]).toEqual([true, false]) // a was forgotten
 })
+
+it('remembers and knows apart', () => {
+  const { isKnown, remember } = createSightings(2)
+  expect(isKnown('a', veth, 0)).toBe(false)
+  remember('a', veth, 0)
+  expect([isKnown('a', bridgeOut, 1), isKnown('a', next(veth), 1), isKnown('b', veth, 1)]).toEqual([true, false, false])
+})
