@@ -1,6 +1,7 @@
 import { execFileSync } from 'node:child_process'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import {
+  agentNamespace,
   createNamespace,
   createWorkload,
   expectChanges,
@@ -21,13 +22,15 @@ import {
 const namespace = 'nvh-dns'
 const webPort = 8080
 
-/** Of each path its status; /silent is not answered. */
+/** Of each path its status; /silent is not answered, /long in many chunks. */
 const webProgram = `
-  const statuses = { '/': 200, '/missing': 404, '/broken': 500 }
+  const statuses = { '/': 200, '/missing': 404, '/broken': 500, '/long': 200 }
   require('node:http').createServer((request, response) => {
     const status = statuses[request.url]
     if (status === undefined) return request.socket.destroy()
-    response.writeHead(status).end('x'.repeat(5000))
+    response.writeHead(status, { 'x-long': 'x'.repeat(request.url === '/long' ? 6000 : 10) })
+    if (request.url === '/long') for (let i = 0; i < 200; i++) response.write('x'.repeat(1000 + i))
+    response.end('x'.repeat(5000))
   }).listen(${webPort})`
 
 /** Asks so many times, waits for each answer, sends nothing twice, and prints how often it was told what. */
@@ -46,11 +49,11 @@ const resolveProgram = `
 
 /** So many requests for each URL, by one connection for all or by one for each, and prints how often it was told what. */
 const requestProgram = `
-  const { urls, method, count, keepAlive } = JSON.parse(process.argv[1])
+  const { urls, method, count, keepAlive, headers } = JSON.parse(process.argv[1])
   const http = require('node:http')
   const agent = new http.Agent({ keepAlive, maxSockets: 1 })
   const ask = (url) => new Promise((resolve) => {
-    const request = http.request(url, { agent, method }, (response) => {
+    const request = http.request(url, { agent, method, headers }, (response) => {
       response.resume().on('end', () => resolve(response.statusCode))
     })
     request.on('error', ({ code }) => resolve(code)).end()
@@ -65,6 +68,18 @@ const requestProgram = `
     console.log(JSON.stringify(told))
     agent.destroy()
   })()`
+
+/** Prints the status of the container's process that captures. */
+const findProgram = `
+  const fs = require('node:fs')
+  const read = (pid, file) => {
+    try {
+      return fs.readFileSync('/proc/' + pid + '/' + file, 'utf8')
+    } catch {}
+  }
+  const isIt = (pid) =>
+    read(pid, 'cgroup') === read('self', 'cgroup') && read(pid, 'cmdline')?.includes('/capture-process.js')
+  console.log(fs.readdirSync('/proc').filter(isIt).map((pid) => read(pid, 'status')).join(''))`
 
 interface Question {
   readonly type: string
@@ -115,17 +130,17 @@ describe('DNS and HTTP', () => {
   const isHostsOwn = ({ metric, labels }: Line): boolean =>
     !/qtype="SRV"|method="DELETE"/.test(labels) && metric !== 'dns_served_total'
 
-  /** What is counted of DNS and HTTP, of every pod there is; of times how many. */
+  /** What is counted of DNS and HTTP, of every pod there is, and of answers that are nobody's; of times how many. */
   async function readCounts(): Promise<Values> {
     const lines = (await readMetrics()).filter(
       (line) =>
         /^(dns|http)_/.test(line.metric) &&
         !/_seconds_(bucket|sum)$/.test(line.metric) &&
-        line.pod !== undefined &&
+        (line.pod !== undefined || /^dns_(unmatched_responses|malformed)_total$/.test(line.metric)) &&
         !(line.pod === '' && isHostsOwn(line)),
     )
     const names = Object.entries({ client, web, wget, coredns }).map(([app, { name }]) => [name, app] as const)
-    const nameOf = ({ pod = '', namespace: of }: Line): string =>
+    const nameOf = ({ pod = 'node', namespace: of = '' }: Line): string =>
       new Map(names).get(pod) ?? (pod === '' ? 'host' : `${of}/${pod}`)
     return Object.fromEntries(lines.map((line) => [`${nameOf(line)} ${line.metric} ${line.labels}`.trim(), line.value]))
   }
@@ -136,7 +151,7 @@ describe('DNS and HTTP', () => {
   }
 
   const request = (from: Pod, what: object): Values =>
-    JSON.parse(from.exec('node', '-e', requestProgram, JSON.stringify({ method: 'GET', keepAlive: false, ...what })))
+    JSON.parse(from.exec('node', '-e', requestProgram, JSON.stringify({ method: 'GET', keepAlive: false, headers: {}, ...what })))
 
   const lookUp = (name: string, times: number, options = ''): string =>
     client.exec('sh', '-c', `i=0; while [ $i -lt ${times} ]; do ${options} getent ahosts ${name} || true; i=$((i+1)); done`)
@@ -242,6 +257,15 @@ describe('DNS and HTTP', () => {
     })
   })
 
+  it('HTTP with heads and answers of which only the first bytes of each packet are captured', async () => {
+    await expectChanges(readCounts, async () => {
+      const urls = ['/', '/long', '/missing'].map((path) => `http://${webService}${path}`)
+      const asked = { urls, count: 6, keepAlive: true, headers: { cookie: 'c'.repeat(6000) } }
+      expect(request(client, asked)).toEqual({ 200: 12, 404: 6 })
+      return byBoth('client', 'GET', { 200: 12, 404: 6 })
+    })
+  })
+
   it('HTTP from pod to pod, and requests that are not answered', async () => {
     await expectChanges(readCounts, async () => {
       const urls = ['/', '/silent'].map((path) => `http://${web.ip}:${webPort}${path}`)
@@ -300,6 +324,14 @@ describe('DNS and HTTP', () => {
         ] as const,
       ]),
     )
+
+  it('the process that captures can do nothing but that', () => {
+    const inAgent = ['-n', agentNamespace, 'exec', 'daemonset/netvitals', '--', 'node', '-e', findProgram]
+    const status = kubectl(...inAgent)
+    for (const set of ['CapEff', 'CapPrm', 'CapInh', 'CapAmb']) expect(status).toContain(`${set}:\t0000000000000000`)
+    expect(status).toMatch(/^NoNewPrivs:\t1$/m)
+    expect(status).toMatch(/^Seccomp:\t2$/m)
+  })
 
   it('every row has a pod that pod_info knows', async () => {
     const lines = await readMetrics()
