@@ -35,11 +35,12 @@ async function main() {
       'stalled-seconds': { type: 'string', default: '60' },
     },
   })
-  const [count, run, stalledSeconds] = [values.count, values.seed, values['stalled-seconds']].map(readCount)
+  const [countOfAll, run, stalledSeconds] = [values.count, values.seed, values['stalled-seconds']].map(readCount)
   const all = await readTargets(values.targets)
   const unknown = positionals.filter((name) => !all.some((target) => target.name === name))
   if (unknown.length > 0) throw new Error(`no ${unknown.join(', ')} among ${all.map(({ name }) => name).join(', ')}`)
-  for (const { name, seeds } of all.filter((target) => positionals.length === 0 || positionals.includes(target.name))) {
+  for (const { name, seeds, cost = 1 } of all.filter((target) => positionals.length === 0 || positionals.includes(target.name))) {
+    const count = Math.ceil(countOfAll / cost)
     const job = { targets: values.targets, name, run, count, file: values.file }
     const startedAtMs = performance.now()
     const { outcomes, fault, index } = await watch(job, stalledSeconds * 1000)

@@ -2,17 +2,30 @@
 //   name             the parser's file
 //   seeds            inputs that are whole, as Uint8Arrays; the better they cover the format, the more is found
 //   readsPerByteMax  how often a byte may be read by index, on average: a parser whose work is not linear goes over it
+//   cost             of an input, in those of others: so many times fewer are tried; 1 if it is not said
 //   run              reads bytes[from] up to bytes[to - 1], and nothing around them. Returns a word for how that ended, such
 //                    as `taken` or the fault, the fewer the better; throws where something is not as promised.
 import assert from 'node:assert/strict'
 import fs from 'node:fs'
 import { isIP } from 'node:net'
 import path from 'node:path'
+import { createAnalysis, describeDns, describeHttp } from '../../dist/agent/capture/analysis.js'
+import { countPlaces } from '../../dist/agent/capture/report.js'
 import { createTcpStreams } from '../../dist/agent/capture/tcp-streams.js'
 import { dnsFaults, readDnsAddresses, readDnsMessage } from '../../dist/parsers/dns-message.js'
 import { createDnsFramer } from '../../dist/parsers/dns-stream.js'
+import {
+  createHttpRequestReader,
+  createHttpResponseReader,
+  endHttp,
+  httpFaults,
+  httpMethods,
+  httpUnreadables,
+  skipHttp,
+  takeHttp,
+} from '../../dist/parsers/http-message.js'
 import { createPacketHeaders, packetFaults, readPacketHeaders, readQuotedHeaders } from '../../dist/parsers/packet-headers.js'
-import { createPcapReader } from '../../dist/parsers/pcap-file.js'
+import { createPcapReader, encodePcapHeader, encodePcapPacket } from '../../dist/parsers/pcap-file.js'
 import { ParseError } from '../../dist/parsers/text.js'
 
 const readFixture = (name) => fs.readFileSync(path.join(import.meta.dirname, '../fixtures', name), 'latin1').trimEnd()
@@ -183,6 +196,154 @@ function runTcpStreams(bytes, from, to) {
   return connections === 0 ? 'no connection' : gaps > 0 ? 'with gaps' : 'whole'
 }
 
+const httpRequests = [
+  'GET /cart?token=secret HTTP/1.1\r\nHost: shop\r\n\r\nHEAD http://user@shop:80/a HTTP/1.0\n\nGET / HTTP/1.1\r\n\r\n',
+  'POST / HTTP/1.1\r\nHost: shop\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\nhelloOPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n',
+  'PUT /x HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\n\r\n5;a="b"\r\nhello\r\n10\r\n0123456789abcdef\r\n0\r\nX: 1\r\n\r\nGET / HTTP/1.1\r\n\r\n',
+  'GET /ws HTTP/1.1\r\nHost: [::1]\r\nConnection: Upgrade\r\nUpgrade: websocket, h2c\r\n\r\nPRI * HTTP/2.0\r\n\r\nSM\r\n\r\n',
+  'CONNECT shop:443 HTTP/1.1\r\nHost: shop:443\r\n\r\n\x16\x03\x01\x02\x00\x01',
+  'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n',
+  '\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03',
+]
+const httpResponses = [
+  'HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhelloHTTP/1.1 304 X\r\nContent-Length: 9\r\n\r\nHTTP/1.1 204\r\n\r\n',
+  'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X\r\n\r\n3\r\nabc\r\n0\r\nX: 1\r\n\r\nHTTP/1.0 503 no\r\n\r\nto the end',
+  'HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n\x81\x05hello',
+]
+const latin1 = (text) => Uint8Array.from(Buffer.from(text, 'latin1'))
+
+const textMax = 256
+/** Of a line and a head. */
+const headBytesMax = 16 * 1024
+const isPrintable = (text) => text.length <= textMax && /^[!-~]*$/.test(text)
+
+/** One direction: at once; in pieces, which tell the same until framing is lost; and where some of the pieces are missing. */
+function runHttpReader(create, bytes, from, to) {
+  const follow = (options) => {
+    const told = []
+    let isLost = false
+    const tell = (what) => void (isLost || told.push(what))
+    const reader = create(
+      {
+        onHead(_, head) {
+          if (create === createHttpRequestReader) {
+            assert.ok(httpMethods.includes(head.method) && isPrintable(head.path) && isPrintable(head.host))
+            assert.ok(!head.path.includes('?'))
+          } else assert.ok(head.status >= 100 && head.status <= 599)
+          tell(`${head.method} ${head.path} ${head.host} ${head.status} ${head.isWhole}`)
+          return httpMethods[told.length % 3]
+        },
+        onEnd: (_, bodyBytes) => {
+          assert.ok(bodyBytes >= 0 && bodyBytes <= to - from)
+          tell(bodyBytes)
+        },
+        onFault: (_, fault) => {
+          assert.ok(httpFaults.includes(fault))
+          tell(fault)
+        },
+        onLost() {
+          tell('lost')
+          isLost = true
+        },
+        onUnreadable: (_, what) => {
+          assert.ok(httpUnreadables.includes(what))
+          tell(what)
+        },
+      },
+      undefined,
+      options,
+    )
+    return { reader, told }
+  }
+  const [whole, pieces, gaps] = [follow(), follow(), follow({ isMidstream: to > from && (bytes[to - 1] & 1) === 1 })]
+  takeHttp(whole.reader, bytes, from, to, 0)
+  for (let at = from; at < to; ) {
+    const end = Math.min(to, at + 1 + (bytes[at] & 0x3f))
+    takeHttp(pieces.reader, bytes, at, end, at)
+    if (bytes[at] >> 4 === 6) skipHttp(gaps.reader, end - at, at)
+    else takeHttp(gaps.reader, bytes, at, end, at)
+    assert.ok(pieces.reader.partialBytes <= headBytesMax && gaps.reader.partialBytes <= headBytesMax)
+    at = end
+  }
+  assert.equal(pieces.told.join(), whole.told.join())
+  for (const { reader } of [whole, pieces, gaps]) endHttp(reader, 1)
+  return whole.told.includes('lost') ? 'lost' : (httpUnreadables.find((what) => whole.told.includes(what)) ?? 'taken')
+}
+
+/** As both directions. */
+function runHttpMessage(bytes, from, to) {
+  const asRequests = runHttpReader(createHttpRequestReader, bytes, from, to)
+  const asResponses = runHttpReader(createHttpResponseReader, bytes, from, to)
+  return asRequests === 'other' ? `response ${asResponses}` : `request ${asRequests}`
+}
+
+/** Two connections of one client with one server, as raw IPv4 packets in a file: `texts` in turn, the client's first. */
+function conversation(texts) {
+  const parts = [encodePcapHeader(101, 1600, 'microseconds')]
+  const [client, server] = [
+    [10, 0, 0, 7, 0x9c],
+    [10, 96, 0, 10, 0],
+  ]
+  const next = [1000, 5000]
+  const add = (side, flags, text) => {
+    const [source, destination] = side === 0 ? [client, server] : [server, client]
+    const payload = Buffer.from(text, 'latin1')
+    const packet = Buffer.alloc(40 + payload.length)
+    packet.set([0x45, 0, 0, packet.length & 0xff, 0, 1, 0x40, 0, 64, 6])
+    packet.writeUInt16BE(packet.length, 2)
+    packet.set([...source.slice(0, 4), ...destination.slice(0, 4)], 12)
+    packet.set([source[4], 80, destination[4], 80], 20)
+    packet.writeUInt32BE(next[side], 24)
+    packet.writeUInt32BE(next[1 - side], 28)
+    packet.set([0x50, flags, 0xff, 0xff], 32)
+    packet.set(payload, 40)
+    next[side] += payload.length + (flags & 3 ? 1 : 0)
+    parts.push(encodePcapPacket(packet, 0, packet.length, packet.length, parts.length, 'microseconds'))
+  }
+  add(0, 2, '')
+  add(1, 18, '')
+  texts.forEach((text, i) => add(i % 2, 24, text))
+  add(0, 17, '')
+  add(1, 17, '')
+  return Uint8Array.from(Buffer.concat(parts))
+}
+
+const subjects = 3
+
+/** The packets of a file, with all that they tell. */
+function runAnalysis(bytes, from, to) {
+  let told = 0
+  const check = ({ subject, durationMs, timeMs, name, path, host }) => {
+    told++
+    assert.ok(subject >= 1 && subject <= subjects && Number.isFinite(timeMs) && !(durationMs < 0))
+    if (path !== undefined) assert.ok(isPrintable(path) && isPrintable(host) && !path.includes('?'))
+    else assert.ok(name.length <= nameCharactersMax)
+  }
+  const analysis = createAnalysis(
+    { device: 'any', dnsPorts: [53], httpPorts: [80, 8080] },
+    { onDns: (transaction) => check(describeDns(transaction)), onHttp: (transaction) => check(describeHttp(transaction)) },
+  )
+  analysis.own(1, true, ['\x7f\0\0\x01'])
+  analysis.own(2, false, ['\x0a\0\0\x07'])
+  analysis.own(3, false, ['\x0a\x60\0\x0a'])
+  let packets = 0
+  eachPacket([bytes.subarray(from, to)], (packet, at, captured, wire, timeMs = 0, linkType = 0) => {
+    packets++
+    analysis.take(Buffer.from(packet), at, captured, wire, linkType, timeMs)
+    if (packets % 4 === 0) analysis.expire(timeMs)
+  })
+  analysis.expire(Number.MAX_SAFE_INTEGER)
+  for (const [kind, counts] of Object.entries(analysis.counts)) {
+    assert.ok(counts.size <= subjects)
+    for (const values of counts.values()) {
+      assert.equal(values.length, countPlaces[kind])
+      assert.ok(values.every((value) => Number.isInteger(value) && value >= 0))
+    }
+  }
+  assert.equal(analysis.totals().packets, packets)
+  return told > 0 ? 'told' : 'nothing told'
+}
+
 export const targets = [
   { name: 'dns-message', seeds: dnsMessages, readsPerByteMax: 8, run: runDnsMessage },
   {
@@ -203,5 +364,23 @@ export const targets = [
     seeds: ['ethernet.pcap', 'any-sll.pcap', 'merged.pcapng'].map((name) => Uint8Array.from(readPackets(name).subarray(0, 2500))),
     readsPerByteMax: 40,
     run: runTcpStreams,
+  },
+  {
+    name: 'http-message',
+    seeds: [...httpRequests, ...httpResponses].map(latin1),
+    readsPerByteMax: 60,
+    run: runHttpMessage,
+  },
+  {
+    name: 'analysis',
+    seeds: [
+      conversation([httpRequests[0], httpResponses[0]]),
+      conversation([httpRequests[1], httpResponses[1]]),
+      conversation([httpRequests[3], httpResponses[2], 'x', 'y']),
+      ...['ethernet.pcap', 'any-sll.pcap', 'merged.pcapng'].map((name) => Uint8Array.from(readPackets(name).subarray(0, 2500))),
+    ],
+    readsPerByteMax: 40,
+    cost: 20,
+    run: runAnalysis,
   },
 ]
