@@ -134,6 +134,16 @@ describe('DNS', () => {
     expect(of(pod, dnsPlaces.queries)).toBe(1)
   })
 
+  it('garbage is known by its identification where its addresses are translated, and from the same garbage sent again', () => {
+    const { see, analysis } = start()
+    const translated = { source: hostAddress, destination: [10, 0, 0, 9], protocol: 17, ttl: 63 }
+    for (const identification of [7, 8]) {
+      see(ipv4({ ...there(17), identification }, udp(40_000, toPort, [1, 2, 3])))
+      see(ipv4({ ...translated, identification }, udp(61_000, toPort, [1, 2, 3])), { outgoing: true })
+    }
+    expect(analysis.totals()).toMatchObject({ packets: 4, dnsMalformed: 2 })
+  })
+
   it('other ports and mDNS are passed over', () => {
     const { see, of } = start()
     see(ipv4(there(17), udp(40_000, 5353, query())))
