@@ -391,7 +391,7 @@ function scanLine(bytes: Uint8Array, from: number, to: number): number {
       line.colonAt = colonAt
       line.isClean = isClean
       return i
-    } else if (bytes[i] !== carriageReturn || bytes[i + 1] !== lineFeed) isClean = false
+    } else if (bytes[i] !== carriageReturn || i + 1 === to || bytes[i + 1] !== lineFeed) isClean = false
   }
   return -1
 }
@@ -579,23 +579,30 @@ function readTarget(reader: HttpReader, bytes: Uint8Array, from: number, to: num
   reader.path = ''
   reader.host = ''
   if (reader.method === 'CONNECT') {
-    reader.host = readPrintable(bytes, from, to)
+    readHost(reader, bytes, from, to)
     return true
   }
   let pathAt = from
   if (bytes[from] !== slash && !isText(bytes, from, to, '*')) {
     const schemeTo = indexOf(bytes, colon, from, to)
     if (schemeTo + 3 > to || !begins(bytes, schemeTo, to, '://')) return false
-    let hostAt = schemeTo + 3
-    for (pathAt = hostAt; pathAt < to && !isAuthorityEnd(bytes[pathAt]!); pathAt++) {
-      if (bytes[pathAt] === at) hostAt = pathAt + 1 // what stands before it is a name and a password
-    }
-    reader.host = readPrintable(bytes, hostAt, pathAt)
+    pathAt = readHost(reader, bytes, schemeTo + 3, to)
   }
   let pathTo = pathAt
   while (pathTo < to && (reader.keepsQuery || bytes[pathTo] !== question) && bytes[pathTo] !== hash) pathTo++
   reader.path = readPrintable(bytes, pathAt, pathTo)
   return true
+}
+
+/** Returns where it ends. */
+function readHost(reader: HttpReader, bytes: Uint8Array, from: number, to: number): number {
+  let hostAt = from
+  let end = from
+  for (; end < to && !isAuthorityEnd(bytes[end]!); end++) {
+    if (bytes[end] === at) hostAt = end + 1 // what stands before it is a name and a password
+  }
+  reader.host = readPrintable(bytes, hostAt, end)
+  return end
 }
 
 function isAuthorityEnd(byte: number): boolean {
@@ -611,7 +618,7 @@ function readField(reader: HttpReader, bytes: Uint8Array, from: number): HttpFau
     case 'host'.length:
       if (reader.host === '' && reader.requests !== undefined && isName(bytes, from, colonAt, 'host')) {
         const [valueFrom, valueTo] = trim(bytes, colonAt + 1, line.to)
-        reader.host = readPrintable(bytes, valueFrom, valueTo)
+        readHost(reader, bytes, valueFrom, valueTo)
       }
       return undefined
     case 'upgrade'.length:

@@ -44,6 +44,8 @@ describe('a request', () => {
     ['GET http://b.example?q HTTP/1.1\r\n\r\n', 'GET  b.example 1.1'],
     ['OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n', 'OPTIONS * a 1.1'],
     ['CONNECT b.example:443 HTTP/1.1\r\nHost: a\r\n\r\n', 'CONNECT  b.example:443 1.1'],
+    ['CONNECT me:secret@b:443?secret HTTP/1.1\r\n\r\n', 'CONNECT  b:443 1.1'],
+    ['GET / HTTP/1.1\r\nHost: me:secret@a:80/x?secret\r\n\r\n', 'GET / a:80 1.1'],
     ['M-SEARCH * HTTP/1.1\r\n\r\n', 'other *  1.1'],
     ['get / HTTP/1.1\r\n\r\n', 'other /  1.1'],
     ['GET /\xe9\x7e HTTP/1.1\r\nHost: a\x80b\r\n\r\n', 'GET /%E9~ a%80b 1.1'],
@@ -565,9 +567,9 @@ describe('whatever comes', () => {
   const message: fc.Arbitrary<Message> = fc
     .tuple(fc.constantFrom(...httpMethods), fc.nat(999), fc.array(field, { maxLength: 4 }), body, fc.boolean())
     .map(([method, id, fields, text, isChunked]) => ({
-      head: `${method} /${id}?q HTTP/1.1\r\n${fields.join('')}${isChunked ? 'Transfer-Encoding: chunked' : `Content-Length: ${text.length}`}\r\n\r\n`,
+      head: `${method} ${method === 'CONNECT' ? `a:${id}` : `/${id}?q`} HTTP/1.1\r\n${fields.join('')}${isChunked ? 'Transfer-Encoding: chunked' : `Content-Length: ${text.length}`}\r\n\r\n`,
       body: text,
-      line: method === 'CONNECT' ? `CONNECT  /${id}?q 1.1` : `${method} /${id}  1.1`,
+      line: method === 'CONNECT' ? `CONNECT  a:${id} 1.1` : `${method} /${id}  1.1`,
       isChunked,
     }))
 
