@@ -65,7 +65,7 @@ export function createAnalysis({ dnsPorts, httpPorts }: CapturePorts, { onDns, o
     isServerPort: (port) => services[port] !== 0,
     onOpen: (connection, timeMs) =>
       services[connection.serverPort] === httpService
-        ? http.open(connection, clientSequenceOf(connection), timeMs)
+        ? http.open(connection, clientSequenceOf(connection), (headers.tcpFlags & ack) === 0, timeMs)
         : followDns(connection),
   })
   /** Of a connection that the packet that is being read has opened. */

@@ -45,8 +45,8 @@ export interface HttpOptions {
 }
 
 export interface HttpRequests {
-  /** `clientSequence` is of the client's SYN; undefined: it was not seen. */
-  open(connection: TcpConnection, clientSequence: number | undefined, timeMs: number): TcpHandlers
+  /** `clientSequence` is of the client's SYN; undefined: nothing was seen of it. `isAsked`: it was seen, not only the answer to it. */
+  open(connection: TcpConnection, clientSequence: number | undefined, isAsked: boolean, timeMs: number): TcpHandlers
   /** Gives up waiting; to be called a few times a second. */
   expire(nowMs: number): void
   /** By subject, as httpPlaces tells. */
@@ -65,7 +65,7 @@ interface Shared {
   readonly openedMs: number
   /** Flows of it that are open. */
   flows: number
-  /** Of its client it is the first flow that tells, of a server the last: the nearest, which misses nothing. */
+  /** Of its client it is the first flow that tells, of a server the last that it is asked by: the nearest, which misses nothing. */
   hasClient: boolean
   readonly servers: Map<number, Flow>
   isUnreadable: boolean
@@ -159,7 +159,7 @@ export function createHttpRequests({ subjectOf, isHost, onTransaction }: HttpOpt
     counts,
     unreadable,
     parsed: exchanges.counts,
-    open(connection, clientSequence, timeMs) {
+    open(connection, clientSequence, isAsked, timeMs) {
       const [client, server] = [subjectOf(connection.clientAddress), subjectOf(connection.serverAddress)]
       if (client === undefined && server === undefined) return ignored
       const key =
@@ -168,9 +168,10 @@ export function createHttpRequests({ subjectOf, isHost, onTransaction }: HttpOpt
       const isClient = client !== undefined && !shared.hasClient
       const flow: Flow = { connection, client: isClient ? client : undefined, server, shared, key }
       if (isClient) shared.hasClient = true
-      if (server !== undefined) {
-        // A bridge that filters may show packets on their way between two translations, but not all of them.
-        const before = shared.servers.get(server)
+      // A bridge that filters shows packets between two translations too, but not all of them, or only the answers.
+      const before = server === undefined ? undefined : shared.servers.get(server)
+      if (before !== undefined && !isAsked) flow.server = undefined
+      else if (server !== undefined) {
         if (before !== undefined) before.server = undefined
         shared.servers.set(server, flow)
       }

@@ -27,11 +27,11 @@ function start() {
     open(
       clientAddress: Uint8Array,
       serverAddress: Uint8Array,
-      { clientPort = 40_000, sequence = 77 as number | undefined } = {},
+      { clientPort = 40_000, sequence = 77 as number | undefined, isAsked = true } = {},
     ) {
       const isSeenFromStart = sequence !== undefined
       const connection: TcpConnection = { family: 4, clientAddress, serverAddress, clientPort, serverPort: 80, isSeenFromStart }
-      const handlers = http.open(connection, sequence, timeMs)
+      const handlers = http.open(connection, sequence, isAsked, timeMs)
       const say = (side: 'client' | 'server', text: string): void => {
         const bytes = Buffer.from(text, 'latin1')
         timeMs += 1
@@ -99,7 +99,7 @@ describe('each request once for who asked and once for who was asked', () => {
 
   it('through a Service, masqueraded: what is seen in part between the two translations misses nothing', () => {
     const { open, counts, http } = start()
-    const flows = [open(podA, service), open(podA, podB), open(host, podB)]
+    const flows = [open(podA, service), open(podA, podB), open(host, podB), open(podA, podB, { isAsked: false })]
     for (const flow of [flows[0]!, flows[2]!]) flow.say('client', 'GET / HTTP/1.1\r\n\r\n')
     for (const flow of flows) flow.say('server', 'HTTP/1.1 404 X\r\nContent-Length: 0\r\n\r\n')
     for (const flow of flows) flow.end()
