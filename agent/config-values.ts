@@ -1,6 +1,7 @@
 import net from 'node:net'
 import { z } from 'zod/v3' // a seventh of the memory of v4, which loads every language's messages
 import { dnsRcodeName, dnsTypeName } from '../parsers/dns-message.ts'
+import { httpMethods } from '../parsers/http-message.ts'
 import { limits } from './limits.ts'
 import { dropCategories } from './metrics/drop-category.ts'
 import { connectOutcomes, type EventType, eventTypes, labels, retransmitKinds, tcpStates } from './metrics/labels.ts'
@@ -203,6 +204,30 @@ export const responseCodes = fromTexts(
 export const dnsNames = fromTexts(
   'DNS names, such as db.shop.svc.cluster.local or *.example.com, with commas between them',
   (text): RegExp[] | undefined => (/^\S+$/.test(text) ? [toPattern(text.replace(/\.$/, ''), 'is')] : undefined),
+)
+
+export interface StatusRange {
+  readonly from: number
+  readonly to: number
+}
+/** Undefined: unanswered. */
+export const httpStatuses = fromTexts(
+  'HTTP status codes, such as 503 or 4xx, or unanswered, with commas between them',
+  (text): (StatusRange | undefined)[] | undefined => {
+    const wanted = text.toLowerCase()
+    if (wanted === 'unanswered') return [undefined]
+    if (/^[1-5]\d\d$/.test(wanted)) return [{ from: Number(wanted), to: Number(wanted) }]
+    return /^[1-5]xx$/.test(wanted) ? [{ from: Number(wanted[0]) * 100, to: Number(wanted[0]) * 100 + 99 }] : undefined
+  },
+)
+export const requestMethods = fromTexts(`${httpMethods.join(', ')}, with commas between them`, (text): string[] | undefined => {
+  const method = httpMethods.find((one) => one.toUpperCase() === text.toUpperCase())
+  return method === undefined ? undefined : [method]
+})
+/** What follows a `?` is not known of any request. */
+export const requestPaths = fromTexts(
+  'paths without a query, such as /cart or /api/*, with commas between them',
+  (text): RegExp[] | undefined => (/^[^\s?]+$/.test(text) ? [toPattern(text)] : undefined),
 )
 
 /** One end of an event. */

@@ -12,6 +12,7 @@ import {
   eventTypeNames,
   expected,
   fileName,
+  httpStatuses,
   kinds,
   last,
   listenAddress,
@@ -29,6 +30,8 @@ import {
   protocols,
   queryTypes,
   reasons,
+  requestMethods,
+  requestPaths,
   responseCodes,
   scripts,
   seconds,
@@ -41,14 +44,14 @@ import {
 import { limits } from './limits.ts'
 import { logLevels } from './log.ts'
 import { dropCategories } from './metrics/drop-category.ts'
-import { connectOutcomes, eventTypes, labels, retransmitKinds, tcpStates } from './metrics/labels.ts'
+import { connectOutcomes, eventTypes, httpMethods, labels, retransmitKinds, tcpStates } from './metrics/labels.ts'
 
 export const commands = {
   serve: 'measure and answer HTTP until stopped (this is the default)',
   sweep: 'measure once and print the metrics',
   check: 'say what this machine can give, what it cannot, and why',
   prove: 'cause faults in throw-away network namespaces and compare what is counted',
-  observe: 'show single drops, resets, retransmissions, failed connects and DNS queries',
+  observe: 'show single drops, resets, retransmits, failed connects, DNS and HTTP requests',
   record: 'write what is counted, sweep by sweep, and single events, for replay',
   replay: 'print the metrics that recordings of trace tools and of packets would have made',
   'show sockets': 'which TCP sockets there are, whose they are, and what they wait for',
@@ -355,7 +358,7 @@ const settings = {
     schema: z.enum(['metrics', 'json'], expected('metrics or json')),
     default: 'metrics',
     value: 'FORMAT',
-    help: 'metrics (as on /metrics) or json (with what was read); with a filter, such as --dns, a table of single queries, or json as observe has them',
+    help: 'metrics (as on /metrics) or json (with what was read); with a filter, such as --dns or --http, a table of single queries, or json as observe has them',
     commands: ['replay'],
     flag: 'output',
     short: 'o',
@@ -403,7 +406,7 @@ const settings = {
   type: {
     schema: eventTypeNames,
     value: 'TYPES',
-    help: `what happened: ${eventTypes.join(', ')}; reset is both kinds. DNS queries that were answered well and in time are shown only if dns, or one of --rcode, --qtype and --name, is asked for. Of replay: each query of a capture instead of metrics`,
+    help: `what happened: ${eventTypes.join(', ')}; reset is both kinds. DNS queries and HTTP requests that were answered well and in time are shown only if dns or http, or a filter that only they have, is asked for. Of replay: each of a capture instead of metrics`,
     ...asEventFilter,
     short: 't',
   },
@@ -473,6 +476,24 @@ const settings = {
     schema: dnsNames,
     value: 'NAMES',
     help: 'of DNS queries, the name they ask for; * stands for any characters, also dots',
+    ...asEventFilter,
+  },
+  status: {
+    schema: httpStatuses,
+    value: 'CODES',
+    help: 'of HTTP requests, how they were answered, such as 503 or 5xx; or unanswered',
+    ...asEventFilter,
+  },
+  method: {
+    schema: requestMethods,
+    value: 'METHODS',
+    help: `of HTTP requests: ${httpMethods.join(', ')}`,
+    ...asEventFilter,
+  },
+  path: {
+    schema: requestPaths,
+    value: 'PATHS',
+    help: 'of HTTP requests, without what follows a ?, which is never kept; * stands for any characters, also slashes',
     ...asEventFilter,
   },
   'sockets.output': {
@@ -550,6 +571,7 @@ const settings = {
 /** Flags without a value, each for a filter with one. */
 const shorthands: Readonly<Record<string, { readonly of: SettingName; readonly value: string }>> = {
   dns: { of: 'type', value: 'dns' },
+  http: { of: 'type', value: 'http' },
 }
 
 /** Where commands look for the agent. Alone of all places it may be missing: without privileges nobody can make it. */

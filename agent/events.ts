@@ -1,7 +1,7 @@
 import type { Identity } from './identity/identity.ts'
 import { limits } from './limits.ts'
 import type { EventType } from './metrics/labels.ts'
-import type { DnsEvent, EventEndReport, EventReport, Subject } from './sources/source.ts'
+import type { EventEndReport, EventReport, Subject } from './sources/source.ts'
 
 /** Of what `observe -o json` and /api/v1/events print; a field may be added within a version, never changed. */
 export const eventSchemaVersion = 1
@@ -67,7 +67,7 @@ export function createEvents(identity: EndNames, now = () => performance.now()):
         ...rest,
         source: nameEnd(source, of, identity, now),
         destination: nameEnd(destination, of, identity, now),
-        ...(rest.dns && isAnsweredWell(rest.dns) && { routine: true }),
+        ...(isAnsweredWell(rest) && { routine: true }),
       })
     },
     notShown(of, count, timeMs, isRoutine = false) {
@@ -97,8 +97,10 @@ function createKeep(most: number): { add(message: EventMessage): void; newest():
 }
 
 /** Without an error, and not slowly. */
-const isAnsweredWell = ({ responseCode, durationMs = 0 }: DnsEvent): boolean =>
-  responseCode === 'NOERROR' && durationMs <= limits.dnsSlowMs
+function isAnsweredWell({ dns, http }: Pick<EventReport, 'dns' | 'http'>): boolean {
+  if (dns !== undefined) return dns.responseCode === 'NOERROR' && (dns.durationMs ?? 0) <= limits.dnsSlowMs
+  return http?.status !== undefined && http.status < 400 && (http.durationMs ?? 0) <= limits.httpSlowMs
+}
 
 type EndNames = Pick<Identity, 'resolve' | 'endOf' | 'lookForUnknown'>
 

@@ -99,8 +99,9 @@ const rules: { files: RegExp; may: RegExp; sentence: string }[] = [
   },
   {
     files: /^agent\/(config|config-file|config-values|log)\.ts$/,
-    may: /^(parsers\/dns-message\.ts|agent\/(limits|log|config|config-file|config-values)\.ts|agent\/metrics\/(label-text|labels|drop-category|user-metrics)\.ts|node:(fs|module|net|util|path)$|zod\/v3$|yaml$|pino$)/,
-    sentence: 'config.ts and log.ts import limits, the words of labels and of DNS, and node:; they alone import zod, yaml, pino',
+    may: /^(parsers\/(dns|http)-message\.ts|agent\/(limits|log|config|config-file|config-values)\.ts|agent\/metrics\/(label-text|labels|drop-category|user-metrics)\.ts|node:(fs|module|net|util|path)$|zod\/v3$|yaml$|pino$)/,
+    sentence:
+      'config.ts and log.ts import limits, the words of labels, DNS and HTTP, and node:; they alone import zod, yaml, pino',
   },
   {
     files: /^agent\/http\//,

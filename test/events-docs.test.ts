@@ -5,7 +5,7 @@ import { type EventEnd, type EventMessage, eventSchemaVersion, type NetworkEvent
 import { limits } from '../agent/limits.ts'
 import { dropCategories } from '../agent/metrics/drop-category.ts'
 import { connectOutcomes, type EventType, eventTypes, labels, retransmitKinds } from '../agent/metrics/labels.ts'
-import type { DnsEvent } from '../agent/sources/source.ts'
+import type { DnsEvent, HttpEvent } from '../agent/sources/source.ts'
 import { tcpFlagNames } from '../parsers/tcp-flags.ts'
 import { everything, oneOfEach } from './agent/cli/one-of-each.ts'
 
@@ -33,9 +33,10 @@ function rowsBelow(start: string): Row[] {
       return { name: name.replaceAll('`', ''), type, of, line }
     })
 }
-const [ofEvent = [], ofDns = [], ofEnd = [], ofNotShown = []] = [
+const [ofEvent = [], ofDns = [], ofHttp = [], ofEnd = [], ofNotShown = []] = [
   '## An event',
   '`dns` has',
+  '`http` has',
   'An end, which',
   '## Events that',
 ].map(rowsBelow)
@@ -46,10 +47,11 @@ const wordsOf = (rows: Row[], name: string): string[] =>
 const fields = {
   event: {
     ...{ time: 1, type: 1, source: 1, destination: 1, family: 1, protocol: 1, direction: 1, reason: 1, category: 1 },
-    ...{ function: 1, flags: 1, state: 1, kind: 1, outcome: 1, packets: 1, bytes: 1, dns: 1, routine: 1 },
+    ...{ function: 1, flags: 1, state: 1, kind: 1, outcome: 1, packets: 1, bytes: 1, dns: 1, http: 1, routine: 1 },
   } satisfies Record<keyof NetworkEvent, 1>,
   end: { namespace: 1, pod: 1, workload: 1, address: 1, port: 1 } satisfies Record<keyof EventEnd, 1>,
   dns: { id: 1, name: 1, queryType: 1, responseCode: 1, durationMs: 1, addressCount: 1 } satisfies Record<keyof DnsEvent, 1>,
+  http: { method: 1, path: 1, host: 1, status: 1, durationMs: 1 } satisfies Record<keyof HttpEvent, 1>,
   notShown: { time: 1, type: 1, of: 1, count: 1, routine: 1 } satisfies Record<keyof NotShown, 1>,
 }
 
@@ -57,6 +59,7 @@ describe('docs/events.md', () => {
   it('has the fields of the types, and no others', () => {
     expect(ofEvent.map(({ name }) => name)).toEqual(Object.keys(fields.event))
     expect(ofDns.map(({ name }) => name)).toEqual(Object.keys(fields.dns))
+    expect(ofHttp.map(({ name }) => name)).toEqual(Object.keys(fields.http))
     expect(ofEnd.map(({ name }) => name)).toEqual(Object.keys(fields.end))
     expect(ofNotShown.map(({ name }) => name)).toEqual(Object.keys(fields.notShown))
   })
@@ -84,6 +87,7 @@ describe('docs/events.md', () => {
       if (message.type === 'not_shown') continue
       for (const end of [message.source, message.destination]) check(ofEnd, end)
       check(ofDns, message.dns ?? {})
+      check(ofHttp, message.http ?? {})
     }
   })
 
@@ -108,6 +112,8 @@ describe('docs/events.md', () => {
     expect(text).toContain(`the newest ${number(routineEventsKept)} of what went well`)
     expect(text.split(`NOERROR within ${number(limits.dnsSlowMs)} ms`)).toHaveLength(3)
     expect(text).toContain(`within ${number(limits.dnsAnswerMs / 1000)} seconds`)
+    expect(text.split(`a status below 400 within ${number(limits.httpSlowMs)} ms`)).toHaveLength(3)
+    expect(text).toContain(`within ${number(limits.httpAnswerMs / 1000)} seconds`)
     expect(text).toContain(`has ${number(eventsQueued)} messages waiting`)
     expect(text).toContain(`At most ${number(eventReaders)} readers`)
   })

@@ -1,8 +1,9 @@
 import type { Choice, Config } from '../config.ts'
+import type { StatusRange } from '../config-values.ts'
 import type { EventEnd, EventMessage, NetworkEvent } from '../events.ts'
 import { hasPort, isLetThrough, isNamed, isWithin } from '../filter.ts'
 import { type EventType, eventTypes } from '../metrics/labels.ts'
-import type { DnsEvent } from '../sources/source.ts'
+import type { DnsEvent, HttpEvent } from '../sources/source.ts'
 
 /** Whether an event fits one value of a filter. */
 type Fits<T> = (value: T, event: NetworkEvent) => boolean
@@ -23,6 +24,10 @@ const ofDns =
   <T>(fits: (value: T, dns: DnsEvent) => boolean): Fits<T> =>
   (value, { dns }) =>
     dns !== undefined && fits(value, dns)
+const ofHttp =
+  <T>(fits: (value: T, http: HttpEvent) => boolean): Fits<T> =>
+  (value, { http }) =>
+    http !== undefined && fits(value, http)
 const ofWord =
   (field: 'type' | 'protocol' | 'category' | 'kind' | 'outcome'): Fits<string> =>
   (word, event) =>
@@ -47,19 +52,32 @@ const fits = {
   rcode: ofDns((code: string | undefined, { responseCode }) => responseCode === code),
   qtype: ofDns((type: string, { queryType }) => queryType === type),
   name: ofDns((pattern: RegExp, { name }) => pattern.test(name)),
+  status: ofHttp((wanted: StatusRange | undefined, { status }) =>
+    wanted === undefined || status === undefined ? wanted === status : wanted.from <= status && status <= wanted.to,
+  ),
+  method: ofHttp((wanted: string, { method }) => method === wanted),
+  path: ofHttp((pattern: RegExp, { path }) => pattern.test(path)),
 } as const
 export type FilterName = keyof typeof fits
 export type Filters = Pick<Config, FilterName | 'since'>
 
-/** There is a filter that nothing but a DNS query fits. */
-const isForDns = ({ rcode, qtype, name }: Filters): boolean => [rcode, qtype, name].some(({ only }) => only.length > 0)
+/** Filters that nothing but events of one type fits. */
+const filtersOf = { dns: ['rcode', 'qtype', 'name'], http: ['status', 'method', 'path'] } as const
+type Answered = keyof typeof filtersOf
+const answeredTypes = Object.keys(filtersOf) as Answered[]
+const hasFilterOf = (filters: Filters, type: Answered): boolean => filtersOf[type].some((name) => filters[name].only.length > 0)
 
 /** Of which there may be something to show. */
 export const typesOf = (filters: Filters): readonly EventType[] =>
-  eventTypes.filter((one) => isLetThrough(filters.type, (type) => type === one) && (one === 'dns' || !isForDns(filters)))
+  eventTypes.filter(
+    (one) =>
+      isLetThrough(filters.type, (type) => type === one) &&
+      answeredTypes.every((type) => type === one || !hasFilterOf(filters, type)),
+  )
 
-/** Whether what went well is to be shown too: only who asks for DNS wants it. */
-export const isRoutineAskedFor = (filters: Filters): boolean => filters.type.only.includes('dns') || isForDns(filters)
+/** Whether what went well is to be shown too: only who asks for DNS or HTTP wants it. */
+export const isRoutineAskedFor = (filters: Filters): boolean =>
+  answeredTypes.some((type) => filters.type.only.includes(type) || hasFilterOf(filters, type))
 
 /**
  * What the command line lets through. Of events that are not shown only the type is known: they are told unless

@@ -1,7 +1,7 @@
 import type { Config } from '../config.ts'
 import type { EventEnd, EventMessage, NetworkEvent, NotShown } from '../events.ts'
 import { limits } from '../limits.ts'
-import type { DnsEvent } from '../sources/source.ts'
+import type { DnsEvent, HttpEvent } from '../sources/source.ts'
 import { toJsonLine } from './check.ts'
 import { findName, nameOf, socketOf } from './end-text.ts'
 import type { Looks } from './report-text.ts'
@@ -31,7 +31,7 @@ interface Row {
 
 interface Layout {
   readonly columns: readonly Column[]
-  /** Where it says how a DNS query was answered. */
+  /** Where it says how a DNS query or an HTTP request was answered. */
   readonly outcomeCell: number
   cellsOf(event: NetworkEvent, unicode: boolean): readonly string[]
 }
@@ -45,7 +45,7 @@ const layouts: Readonly<Record<'compact' | 'table', () => Layout>> = {
     cellsOf: (event, unicode) => [
       `${nameOf(event.source)} ${unicode ? '→' : '->'} ${nameOf(event.destination)}`,
       `${protocolOf(event)} ${tcpOf(event)}`.trimEnd(),
-      ...(event.dns === undefined ? [circumstancesOf(event)] : queryCellsOf(event, event.dns, unicode)),
+      ...answeredCellsOf(event, unicode),
     ],
   }),
   table: () => ({
@@ -64,12 +64,7 @@ const layouts: Readonly<Record<'compact' | 'table', () => Layout>> = {
       protocolOf(event),
       tcpOf(event),
       whyOf(event),
-      (event.dns === undefined
-        ? [event.direction, event.category, event.function, packetsOf(event), count(event.bytes, 'byte')]
-        : [questionOf(event.dns, unicode), ...answerOf(event.dns), `id ${event.dns.id}`]
-      )
-        .filter(Boolean)
-        .join(', '),
+      detailsOf(event, unicode).filter(Boolean).join(', '),
     ],
   }),
 }
@@ -91,13 +86,14 @@ export function createEventText(output: Config['observe.output'], { colour, unic
   function rowOf(message: EventMessage): Row {
     const time = formatTime(message.time)
     if (message.type === 'not_shown') return { time, type: 'not shown', colour: 'bold', cells: [describeNotShown(message)] }
-    const { type, category, dns } = message
+    const { type, category } = message
+    const isAnswer = message.dns !== undefined || message.http !== undefined
     return {
       time,
       type,
-      colour: dns !== undefined ? colourOf(message) : category === 'normal' ? 'dim' : (colours[type] ?? 'bold'),
+      colour: isAnswer ? colourOf(message) : category === 'normal' ? 'dim' : (colours[type] ?? 'bold'),
       cells: cellsOf(message, unicode).map((cell) => plain(cell, unicode)),
-      ...(dns !== undefined && { colouredCell: outcomeCell }),
+      ...(isAnswer && { colouredCell: outcomeCell }),
     }
   }
 
@@ -144,8 +140,11 @@ function fullNameOf(end: EventEnd): string {
 
 const protocolOf = ({ family, protocol }: NetworkEvent): string => (family === 'other' ? 'not IP' : protocol)
 const tcpOf = ({ flags, state }: NetworkEvent): string => flags?.join(',') ?? state ?? ''
-const whyOf = ({ reason, kind, outcome, dns }: NetworkEvent): string =>
-  dns === undefined ? (reason ?? kind ?? outcome ?? '') : (dns.responseCode ?? 'unanswered')
+function whyOf({ reason, kind, outcome, dns, http }: NetworkEvent): string {
+  if (dns !== undefined) return dns.responseCode ?? 'unanswered'
+  if (http !== undefined) return String(http.status ?? 'unanswered')
+  return reason ?? kind ?? outcome ?? ''
+}
 const bracket = (text: string | undefined): string => (text === undefined ? '' : `(${text})`)
 const count = (number: number | undefined, what: string): string =>
   number === undefined ? '' : `${number.toLocaleString('en')} ${number === 1 ? what : pluralOf(what)}`
@@ -153,30 +152,45 @@ const pluralOf = (what: string): string =>
   what.endsWith('y') ? `${what.slice(0, -1)}ies` : `${what}${what.endsWith('s') ? 'es' : 's'}`
 const packetsOf = ({ type, packets }: NetworkEvent): string => count(packets, type === 'retransmit' ? 'segment' : 'packet')
 
-/** Of all but DNS queries, in a compact line. */
+/** Of all but DNS and HTTP, in a compact line. */
 const circumstancesOf = (event: NetworkEvent): string =>
   [whyOf(event), event.function === undefined ? '' : `in ${event.function}`, bracket(event.direction), packetsOf(event)]
     .filter(Boolean)
     .join(' ')
-const queryCellsOf = (event: NetworkEvent, dns: DnsEvent, unicode: boolean): readonly string[] =>
-  [questionOf(dns, unicode), whyOf(event), ...answerOf(dns), bracket(`id ${dns.id}`)].filter(Boolean)
+function answeredCellsOf(event: NetworkEvent, unicode: boolean): readonly string[] {
+  const { dns, http } = event
+  if (dns !== undefined)
+    return [questionOf(dns, unicode), whyOf(event), ...answerOf(dns), bracket(`id ${dns.id}`)].filter(Boolean)
+  if (http !== undefined) return [requestOf(http, unicode), whyOf(event), durationOf(http)].filter(Boolean)
+  return [circumstancesOf(event)]
+}
+function detailsOf(event: NetworkEvent, unicode: boolean): readonly string[] {
+  const { dns, http } = event
+  if (dns !== undefined) return [questionOf(dns, unicode), ...answerOf(dns), `id ${dns.id}`]
+  if (http !== undefined) return [requestOf(http, unicode), durationOf(http)]
+  return [event.direction ?? '', event.category ?? '', event.function ?? '', packetsOf(event), count(event.bytes, 'byte')]
+}
 
-/** What was asked for. A long name keeps its two ends: whose it is stands at the second. */
-function questionOf({ name, queryType }: DnsEvent, unicode: boolean): string {
+/** What was asked for. */
+const questionOf = ({ name, queryType }: DnsEvent, unicode: boolean): string => `${queryType} ${shorten(name, unicode) || '.'}`
+/** `GET shop/cart`; `OPTIONS shop *`. */
+const requestOf = ({ method, host, path }: HttpEvent, unicode: boolean): string =>
+  `${method} ${shorten(path.startsWith('/') ? `${host}${path}` : `${host} ${path}`.trim(), unicode)}`.trim()
+/** A long name keeps its two ends: whose it is stands at the second, of a path at the first. */
+function shorten(name: string, unicode: boolean): string {
   const most = limits.shownNameCharacters
-  const shown = name.length <= most ? name || '.' : `${name.slice(0, most / 2)}${unicode ? '…' : '...'}${name.slice(-most / 2)}`
-  return `${queryType} ${shown}`
+  return name.length <= most ? name : `${name.slice(0, most / 2)}${unicode ? '…' : '...'}${name.slice(-most / 2)}`
 }
 const formatMs = (ms: number): string => (ms < 100 ? ms.toFixed(1) : Math.round(ms).toLocaleString('en'))
 /** Without its code. */
-const answerOf = ({ durationMs, addressCount }: DnsEvent): readonly string[] => [
-  durationMs === undefined ? '' : `${formatMs(durationMs)} ms`,
-  count(addressCount || undefined, 'address'),
-]
+const answerOf = (dns: DnsEvent): readonly string[] => [durationOf(dns), count(dns.addressCount || undefined, 'address')]
+const durationOf = ({ durationMs }: DnsEvent | HttpEvent): string =>
+  durationMs === undefined ? '' : `${formatMs(durationMs)} ms`
 
-/** Of a DNS query. A name that does not exist may be what was to be known. */
-function colourOf({ routine, dns }: NetworkEvent): Colour {
+/** Of DNS and HTTP. A name that does not exist may be what was to be known, and what the client did wrong too. */
+function colourOf({ routine, dns, http }: NetworkEvent): Colour {
   if (routine) return 'green'
+  if (http !== undefined) return http.status !== undefined && http.status < 500 ? 'yellow' : 'red'
   return dns?.responseCode === 'NOERROR' || dns?.responseCode === 'NXDOMAIN' ? 'yellow' : 'red'
 }
 
@@ -187,6 +201,7 @@ const counted: Readonly<Record<NotShown['of'], string>> = {
   retransmit: 'retransmitted segment',
   connect: 'failed connect',
   dns: 'DNS query',
+  http: 'HTTP request',
   slow_reader: 'event',
 }
 

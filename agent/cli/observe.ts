@@ -13,7 +13,7 @@ import { createEventText } from './event-text.ts'
 import type { Terminal } from './terminal.ts'
 
 /** Where single events come from. */
-const sourceOf = (type: EventType): string => (type === 'dns' ? 'pcap-dns' : 'trace-events')
+const sourceOf = (type: EventType): string => (type === 'dns' || type === 'http' ? `pcap-${type}` : 'trace-events')
 /** Where nothing else is asked for. */
 const lastShown = 20
 const all = Number.POSITIVE_INFINITY
@@ -103,7 +103,8 @@ function isGiven(report: CheckReport, config: Config, terminal: Terminal): boole
   const sources = [...new Set(types.map(sourceOf))]
   const missing = findMissing(report, sources)
   for (const { name, reason } of missing) {
-    const isUnasked = report.off.includes(name) && config.type.only.length === 0 && missing.length < sources.length
+    const isOptional = report.off.includes(name) || name === sourceOf('http') // which has no port of its own
+    const isUnasked = isOptional && config.type.only.length === 0 && missing.length < sources.length
     if (isUnasked) continue
     const ofIt = types.filter((type) => sourceOf(type) === name)
     const which = ofIt.length < types.length ? ` of type ${ofIt.join(', ')}` : ''

@@ -1,11 +1,12 @@
 import { httpUnreadables } from '../../parsers/http-message.ts'
 import { httpPlaces } from '../capture/http-requests.ts'
+import type { HttpReport } from '../capture/report.ts'
 import type { Host } from '../host/host.ts'
 import type { NetworkNamespace } from '../host/namespaces.ts'
 import { type MetricsOf, metricsOf } from '../metrics/catalogue.ts'
 import { httpDirections, httpMethods, httpStatuses } from '../metrics/labels.ts'
 import { captureNeeds } from './capture-needs.ts'
-import type { Sink, Source } from './source.ts'
+import type { EventReport, Sink, Source } from './source.ts'
 
 type Metric = MetricsOf<'pcap-http'>
 
@@ -17,6 +18,12 @@ export function createPcapHttp({ capture }: Host): Source<Metric> {
     name: 'pcap-http',
     writes: metricsOf('pcap-http'),
     needs: captureNeeds,
+    async start(signal, out) {
+      capture.onHttp((report, netns) => void (signal.aborted || out.event(toEvent(report, netns))))
+      capture.onNotShown((kind, count, isTrouble) => {
+        if (kind === 'http' && !signal.aborted) out.notShown(kind, count, Date.now(), !isTrouble)
+      })
+    },
     async collect(sink) {
       const isOff = capture.settings?.httpPorts.length === 0
       const missing = isOff ? { reason: 'no port is set: --capture.http-ports', isFault: false } : capture.missing()
@@ -59,4 +66,24 @@ function emitDirection(
   if (counts.every((count) => count === 0)) return
   const value = { counts, sum: values[httpPlaces.microseconds]! / 1e6 }
   sink.emit('netvitals_http_duration_seconds', { of, labels: { direction }, value })
+}
+
+function toEvent({ type, timeMs, family, isClient, client, server, ...about }: HttpReport, netns: NetworkNamespace): EventReport {
+  const { method, path, host, status, durationMs } = about
+  return {
+    type,
+    of: { netns },
+    timeMs,
+    family,
+    protocol: 'tcp',
+    source: { ...client, isSubject: isClient },
+    destination: { ...server, isSubject: !isClient },
+    http: {
+      method,
+      path,
+      host,
+      ...(status !== undefined && { status }),
+      ...(durationMs !== undefined && { durationMs }),
+    },
+  }
 }

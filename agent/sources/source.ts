@@ -144,6 +144,8 @@ export interface EventReport {
   readonly bytes?: number
   /** Of a DNS query, whose source is who asked. */
   readonly dns?: DnsEvent
+  /** Of an HTTP request, the same. */
+  readonly http?: HttpEvent
 }
 
 export interface DnsEvent {
@@ -159,6 +161,19 @@ export interface DnsEvent {
   readonly durationMs?: number
   /** A and AAAA records in the answer. */
   readonly addressCount?: number
+}
+
+export interface HttpEvent {
+  /** `other` is none of RFC 9110. */
+  readonly method: string
+  /** Without what follows a `?`; printable, at most 256 characters. */
+  readonly path: string
+  /** The same; empty: not told. */
+  readonly host: string
+  /** Undefined: unanswered. */
+  readonly status?: number
+  /** From the first byte of the request to the first byte of its answer. */
+  readonly durationMs?: number
 }
 
 /** The way out for what is not a number. */

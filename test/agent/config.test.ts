@@ -32,7 +32,7 @@ function complaint(argv: string[], environment: Record<string, string> = {}): st
 
 const filtersOfObserve = [
   ...['type', 'pod', 'from-pod', 'to-pod', 'namespace', 'ip', 'from-ip', 'to-ip', 'port', 'protocol'],
-  ...['reason', 'category', 'kind', 'outcome', 'rcode', 'qtype', 'name'],
+  ...['reason', 'category', 'kind', 'outcome', 'rcode', 'qtype', 'name', 'status', 'method', 'path'],
 ]
 const filters = [...filtersOfObserve, 'pcap.pod', 'sockets.pod', 'sockets.namespace', 'state', 'process', 'peer', 'workload']
 
@@ -244,7 +244,7 @@ describe('the flags of observe', () => {
   it.each<[string[], string]>([
     [
       ['-t', 'dropp'],
-      '-t: expected drop, reset_sent, reset_received, retransmit, connect, dns, or reset for both kinds, with commas',
+      '-t: expected drop, reset_sent, reset_received, retransmit, connect, dns, http, or reset for both kinds, with commas',
     ],
     [['--type='], '--type: expected drop'],
     [['--type', 'drop,,connect'], '--type: expected drop'],
@@ -275,6 +275,10 @@ describe('the flags of observe', () => {
     [['--qtype', 'TYPE70000'], '--qtype: expected types'],
     [['--name', 'a b'], '--name: expected DNS names, such as db.shop.svc.cluster.local or *.example.com, with commas'],
     [['--dns=A'], '--dns takes no value'],
+    [['--status', '5x'], '--status: expected HTTP status codes, such as 503 or 4xx, or unanswered, with commas between them'],
+    [['--status', '600'], '--status: expected HTTP status codes'],
+    [['--method', 'GOT'], '--method: expected GET, POST, HEAD, PUT, DELETE, OPTIONS, PATCH, CONNECT, TRACE, other, with commas'],
+    [['--path', '/cart?token=1'], '--path: expected paths without a query, such as /cart or /api/*, with commas'],
     [['--last', 'x'], '--last: expected auto, or a number such as 50; it is "x"'],
     [['--last', '-5'], '--last needs a value: --last NUMBER'],
     [['--since', 'yesterday'], '--since: expected how long ago, such as 30s, 5m, 2h or 1d, or a time, such as 2026-11-26'],
@@ -292,6 +296,10 @@ describe('the flags of observe', () => {
   ])('%j: %s', (argv, message) => {
     const said = complaint(['observe', ...argv])
     expect(said.slice(0, message.length)).toBe(message)
+  })
+
+  it('have one for HTTP', () => {
+    expect(read(['observe', '--http'])).toEqual(read(['observe', '-t', 'http']))
   })
 
   it('have a short form for DNS', () => {

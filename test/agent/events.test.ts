@@ -39,6 +39,11 @@ const queryWith = (dns: Partial<EventReport['dns']>, timeMs = query.timeMs): Eve
   timeMs,
   dns: { ...query.dns!, ...dns },
 })
+const request: EventReport = {
+  ...report,
+  type: 'http',
+  http: { method: 'GET', path: '/cart', host: 'shop', status: 200, durationMs: 1 },
+}
 const peer: End = { namespace: 'bank', workload: 'ledger', pod: 'ledger-0' }
 const names = {
   resolve: ({ netns }: Subject) => (netns === shop ? row : undefined),
@@ -123,11 +128,25 @@ describe('the stream of single events', () => {
     expect((events.recent()[0] as { routine?: true }).routine).toBe(routine)
   })
 
+  it.each<[Partial<EventReport['http']>, true | undefined]>([
+    [{}, true],
+    [{ status: 399, durationMs: limits.httpSlowMs }, true],
+    [{ durationMs: limits.httpSlowMs + 0.1 }, undefined],
+    [{ status: 400 }, undefined],
+    [{ status: 503 }, undefined],
+  ])('knows which requests went well: %j %s', (http, routine) => {
+    const events = createNamed()
+    events.event({ ...request, http: { ...request.http!, ...http } })
+    expect((events.recent()[0] as { routine?: true }).routine).toBe(routine)
+  })
+
   it('does not take the unanswered for well answered', () => {
     const events = createNamed()
     const { responseCode: _, durationMs: __, ...dns } = query.dns!
     events.event({ ...query, dns })
-    expect(events.recent()[0]).not.toHaveProperty('routine')
+    const { status: ___, durationMs: ____, ...http } = request.http!
+    events.event({ ...request, http })
+    for (const event of events.recent()) expect(event).not.toHaveProperty('routine')
   })
 
   it('keeps what went well apart: it takes the place of nothing else, nor that of it', () => {

@@ -65,7 +65,7 @@ export interface CaptureNode {
   /** Starts a verb that holds something and waits until it does. */
   hold(place: Place, verb: string, args: object): Promise<Holder>
   /** Starts a program that ends with the node. */
-  start(place: Place, command: readonly string[]): ChildProcess
+  start(place: Place, command: readonly string[], stdio?: 'pipe' | 'ignore'): ChildProcess
   /** What programs in the namespace find as /etc/resolv.conf. */
   configureResolver(place: Place, lines: readonly string[]): void
   /** Removes the pod `a` and makes it again with the same addresses. */
@@ -233,7 +233,7 @@ export async function createCaptureNode({ name, addresses, traffic, service }: C
     exec: (place, ...command) => execIn(named(place), ...command),
     run: (place, verb, args) => runFault(spawnTraffic(place, verb, args)),
     hold: (place, verb, args) => holdFault(spawnTraffic(place, verb, args)),
-    start: (place, command) => start(place, command),
+    start,
     configureResolver(place, lines) {
       mkdirSync(`/etc/netns/${namespaces[place]}`, { recursive: true })
       writeFileSync(`/etc/netns/${namespaces[place]}/resolv.conf`, `${lines.join('\n')}\n`)

@@ -1,5 +1,7 @@
 import { readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, expect, it } from 'vitest'
+import type { NetworkEvent } from '../../agent/events.ts'
 import { histogramBoundsSeconds } from '../../agent/metrics/catalogue.ts'
 import { httpMethods, httpStatuses } from '../../agent/metrics/labels.ts'
 import { type Agent, startAgent } from '../e2e/agent.ts'
@@ -16,6 +18,7 @@ import {
 import { requireRoot, slowness } from './topology.ts'
 
 const addresses = createAddresses(91)
+const main = fileURLToPath(new URL('../../dist/agent/main.js', import.meta.url))
 const families = ['ipv4', 'ipv6'] as const
 
 /** What the metrics say of so many requests that were answered: of who asked and who was asked, `undefined`: nobody here. */
@@ -275,19 +278,59 @@ requireRoot('HTTP from packets', () => {
     )
   })
 
-  it('queries, which are often secret, are nowhere', async () => {
+  it('observe --http: each once, as who asked saw it; queries, which are often secret, are nowhere', async () => {
+    const observe = (...flags: readonly string[]): { text: string } => {
+      const told = { text: '' }
+      const flagsOfAll = ['--follow', '--web.socket=', '--capture.http-ports=80,8080', ...flags]
+      const { stdout, stderr } = node.start('node', [process.execPath, main, 'observe', ...flagsOfAll], 'pipe')
+      for (const stream of [stdout, stderr]) stream?.on('data', (chunk) => (told.text += chunk))
+      return told
+    }
+    const eventsOf = ({ text }: { text: string }): NetworkEvent[] =>
+      text.split('\n').flatMap((line) => (line.startsWith('{"time"') ? [JSON.parse(line)] : []))
+    const [all, failed, plain] = [
+      observe('-o', 'json', '--http'),
+      observe('-o', 'json', '--status', '4xx,5xx,unanswered'),
+      observe(),
+    ]
+    const isWatching = async (): Promise<boolean> => {
+      await ask('a', addresses.ipv4.server, [{ path: '/status/410' }])
+      return [all, failed, plain].every(({ text }) => text.includes('/status/410'))
+    }
+    await expect.poll(isWatching, { timeout: 20_000 * slowness, interval: 500 }).toBe(true)
+    readings.skip()
+
     const paths = ['/', '/status/500', '/never', '/after/1200'].map((path) => ({ path: `${path}?token=geheimnis&a=b` }))
     await ask('a', addresses.ipv4.translated, paths, { close: true })
-    await ask('a', addresses.ipv4.server, [
+    await ask('b', addresses.ipv4.masqueraded, [
       { path: '/status/404?geheimnis', headers: { Host: 'user:geheimnis@shop', Cookie: 'geheimnis' } },
     ])
-    await expectNew(answered('a', 'server', { 'GET 200': 2, 'GET 500': 1, 'GET 404': 1 }), {
-      'a out unanswered': 1,
-      'server in unanswered': 1,
-    })
-    const told =
-      ['/metrics', '/api/v1/events?last=1000', '/api/v1/diagnose', '/'].map((path) => agent.get(path)).join('') + agent.output()
-    expect(told).not.toMatch(/geheimnis|token/)
+    await ask('a', addresses.ipv4.node, [{ path: '/status/503', method: 'POST', body: 3 }])
+    await expect.poll(() => eventsOf(failed).some(({ http }) => http?.status === 503), { timeout: 10_000 * slowness }).toBe(true)
+
+    const shown = (told: { text: string }): string[] =>
+      eventsOf(told)
+        .filter(({ http }) => http?.path !== '/status/410')
+        .map(({ http, source, destination, routine }) => {
+          const ends = [source, destination].map(({ pod, address }) => (pod === undefined ? address : places[pod]))
+          return `${http?.method} ${http?.path} ${http?.status} ${ends.join(' ')} ${routine === true}`
+        })
+    const { translated, masqueraded } = addresses.ipv4
+    expect(shown(all)).toEqual([
+      `GET / 200 a ${translated} true`,
+      `GET /status/500 500 a ${translated} false`,
+      `GET /never undefined a ${translated} false`,
+      `GET /after/1200 200 a ${translated} false`,
+      `GET /status/404 404 b ${masqueraded} false`,
+      `POST /status/503 503 a host false`,
+    ])
+    expect(shown(failed)).toEqual(shown(all).filter((line) => !line.includes(' 200 ')))
+    await expect.poll(() => plain.text, { timeout: 10_000 * slowness }).toMatch(/POST \S+\/status\/503 {2}503 {2}/)
+    expect(plain.text).toMatch(/ http .* GET \S+\/never {2}unanswered\n/)
+    expect(plain.text).toMatch(/ http .* GET \S+\/after\/1200 {2}200 {2}1,2\d\d ms\n/)
+    const told = ['/metrics', '/api/v1/diagnose', '/'].map((path) => agent.get(path)).join('') + agent.output()
+    for (const text of [told, all.text, failed.text, plain.text]) expect(/geheimnis.*/.exec(text)?.[0]).toBeUndefined()
+    readings.skip()
   })
 
   it('packets lost in the capture are told, and what comes after is right', async () => {

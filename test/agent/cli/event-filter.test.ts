@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { createFilter, isRoutineAskedFor, typesOf } from '../../../agent/cli/event-filter.ts'
 import { type Config, readConfig } from '../../../agent/config.ts'
 import type { EventEnd, EventMessage, NetworkEvent } from '../../../agent/events.ts'
-import { everything, failedQueries, oneOfEach } from './one-of-each.ts'
+import { everything, failedQueries, failedRequests, oneOfEach } from './one-of-each.ts'
 
 function configOf(...argv: string[]): Config {
   const config = readConfig(['observe', ...argv], {})
@@ -129,7 +129,7 @@ describe('what', () => {
     ],
     [
       ['--not', '-t', 'drop,reset'],
-      ['retransmit', 'connect', 'dns'],
+      ['retransmit', 'connect', 'dns', 'http'],
     ],
     [['--dns'], ['dns']],
     [
@@ -157,8 +157,15 @@ describe('what', () => {
     [['--protocol', 'udp,icmp'], ['dns']],
     [
       ['--protocol', 'tcp', '--not', '--kind', 'timeout'],
-      ['drop', 'reset_sent', 'reset_received', 'connect'],
+      ['drop', 'reset_sent', 'reset_received', 'connect', 'http'],
     ],
+    [['--http'], ['http']],
+    [
+      ['--http', '--dns'],
+      ['dns', 'http'],
+    ],
+    [['--status', '2xx'], ['http']],
+    [['--not', '--method', 'get'], Object.keys(oneOfEach).filter((type) => type !== 'http')],
   ])('%j: %j', (argv, types) => expect(shown(...argv)).toEqual(types))
 
   it('says of what is not shown if its type is', () => {
@@ -248,6 +255,49 @@ describe('DNS', () => {
     const event = { ...oneOfEach.dns, dns: { ...oneOfEach.dns.dns!, name } }
     expect(filterOf('--name', `${'*a'.repeat(50)}*b`)(event)).toBe(false) // or it would not end
     expect(filterOf('--name', `${'*a'.repeat(50)}*`)(event)).toBe(true)
+  })
+})
+
+describe('HTTP', () => {
+  it.each<[string[], number[]]>([
+    [[], [0, 1, 2, 3, 4]],
+    [['--status', 'unanswered'], [4]],
+    [
+      ['--status', '5xx,404'],
+      [1, 2],
+    ],
+    [
+      ['--not', '--status', '2XX,Unanswered'],
+      [1, 2],
+    ],
+    [['--status', '204'], [3]],
+    [
+      ['--method', 'post,CONNECT'],
+      [2, 4],
+    ],
+    [['--path', '/api/*'], [2]],
+    [['--path', '*/17'], [2]],
+    [['--path', '/API/*'], []],
+    [
+      ['--path', '/*', '--not', '--status', '200'],
+      [1, 2],
+    ],
+    [['--status', '503', '--rcode', 'NOERROR'], []],
+  ])('%j: %j', (argv, numbers) => {
+    const shown = [oneOfEach.http, ...failedRequests].flatMap((event, i) => (filterOf(...argv)(event) ? [i] : []))
+    expect(shown).toEqual(numbers)
+  })
+
+  it.each<[string[], string[], boolean]>([
+    [['--http'], ['http'], true],
+    [['--http', '--dns'], ['dns', 'http'], true],
+    [['--status', '5xx'], ['http'], true],
+    [['--path', '/a', '-t', 'dns'], [], true],
+    [['--status', '5xx', '--rcode', 'NOERROR'], [], true],
+    [['--not', '--path', '/healthz'], Object.keys(oneOfEach), false],
+  ])('%j asks for %j, and for what went well: %s', (argv, types, isRoutine) => {
+    expect(typesOf(configOf(...argv))).toEqual(types)
+    expect(isRoutineAskedFor(configOf(...argv))).toBe(isRoutine)
   })
 })
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { createAnalysis, describeDns } from '../../../agent/capture/analysis.ts'
-import type { DnsReport } from '../../../agent/capture/report.ts'
+import { createAnalysis, describeDns, describeHttp } from '../../../agent/capture/analysis.ts'
+import type { DnsReport, HttpReport } from '../../../agent/capture/report.ts'
 import { createEventText } from '../../../agent/cli/event-text.ts'
 import type { NetworkEvent } from '../../../agent/events.ts'
 import { createEvents } from '../../../agent/events.ts'
@@ -8,6 +8,7 @@ import type { Host } from '../../../agent/host/host.ts'
 import type { NetworkNamespace } from '../../../agent/host/namespaces.ts'
 import { limits } from '../../../agent/limits.ts'
 import { createPcapDns } from '../../../agent/sources/pcap-dns.ts'
+import { createPcapHttp } from '../../../agent/sources/pcap-http.ts'
 import { netnsOf } from '../sources/fake-host.ts'
 import { everything, failedQueries, oneOfEach } from './one-of-each.ts'
 
@@ -33,14 +34,20 @@ describe('compact', () => {
         '11-26 18:20:04.123456 retransmit     shop/frontend-1:40312 → 10.0.0.7:443             tcp established  timeout 2 segments',
         '11-26 18:20:05.123456 connect        shop/frontend-1:40312 → host:22                  tcp              timed_out',
         '11-26 18:20:05.123456 dns            shop/frontend-1:40312 → kube-system/kube-dns:53  udp              AAAA api.example.com  NOERROR  1.2 ms  2 addresses  (id 4711)',
+        '11-26 18:20:05.123456 http           shop/frontend-1:40312 → shop/cart:80             tcp              GET shop/cart  200  12.3 ms',
         '11-26 18:20:05.123456 dns            shop/frontend-1:40312 → kube-system/kube-dns:53  udp              AAAA api.example.com  NXDOMAIN  1.2 ms  (id 4711)',
         '11-26 18:20:05.123456 dns            shop/frontend-1:40312 → kube-system/kube-dns:53  tcp              AAAA api.example.com  SERVFAIL  4,101 ms  (id 4711)',
         '11-26 18:20:05.123456 dns            shop/frontend-1:40312 → kube-system/kube-dns:53  udp              NS .  NOERROR  250 ms  1 address  (id 4711)',
         '11-26 18:20:05.123456 dns            shop/frontend-1:40312 → kube-system/kube-dns:53  udp              TYPE65400 gone.example.com  unanswered  (id 1)',
+        '11-26 18:20:05.123456 http           shop/frontend-1:40312 → shop/cart:80             tcp              GET shop/cart  503  12.3 ms',
+        '11-26 18:20:05.123456 http           shop/frontend-1:40312 → shop/cart:80             tcp              POST /api/orders/17  404  3.0 ms',
+        '11-26 18:20:05.123456 http           shop/frontend-1:40312 → shop/cart:80             tcp              OPTIONS shop *  204  4,101 ms',
+        '11-26 18:20:05.123456 http           shop/frontend-1:40312 → shop/cart:80             tcp              CONNECT db:443  unanswered',
         '11-26 18:20:06.123456 drop           fe80::1 → @netns/blue                            icmp             queue_purge (in)',
         '11-26 18:20:07.123456 drop           ? → ?                                            not IP           tc_egress (forward)',
         '11-26 18:20:08.123456 not shown      1,234 dropped packets (more than 200 a second)',
         '11-26 18:20:08.123456 not shown      1 well answered DNS query (more than 100 a second)',
+        '11-26 18:20:08.123456 not shown      2 well answered HTTP requests (more than 100 a second)',
         '11-26 18:20:09.123456 not shown      1 event (not taken in time by this command)',
         '',
       ].join('\n'),
@@ -93,14 +100,20 @@ describe('the table', () => {
         '11-26 18:20:04.123456 retransmit     shop/frontend-1 10.0.0.4:40312  10.0.0.7:443                        tcp       established  timeout         2 segments',
         '11-26 18:20:05.123456 connect        shop/frontend-1 10.0.0.4:40312  host [2001:db8::5]:22               tcp                    timed_out',
         '11-26 18:20:05.123456 dns            shop/frontend-1 10.0.0.4:40312  kube-system/kube-dns 10.96.0.10:53  udp                    NOERROR         AAAA api.example.com, 1.2 ms, 2 addresses, id 4711',
+        '11-26 18:20:05.123456 http           shop/frontend-1 10.0.0.4:40312  shop/cart 10.96.0.20:80             tcp                    200             GET shop/cart, 12.3 ms',
         '11-26 18:20:05.123456 dns            shop/frontend-1 10.0.0.4:40312  kube-system/kube-dns 10.96.0.10:53  udp                    NXDOMAIN        AAAA api.example.com, 1.2 ms, id 4711',
         '11-26 18:20:05.123456 dns            shop/frontend-1 10.0.0.4:40312  kube-system/kube-dns 10.96.0.10:53  tcp                    SERVFAIL        AAAA api.example.com, 4,101 ms, id 4711',
         '11-26 18:20:05.123456 dns            shop/frontend-1 10.0.0.4:40312  kube-system/kube-dns 10.96.0.10:53  udp                    NOERROR         NS ., 250 ms, 1 address, id 4711',
         '11-26 18:20:05.123456 dns            shop/frontend-1 10.0.0.4:40312  kube-system/kube-dns 10.96.0.10:53  udp                    unanswered      TYPE65400 gone.example.com, id 1',
+        '11-26 18:20:05.123456 http           shop/frontend-1 10.0.0.4:40312  shop/cart 10.96.0.20:80             tcp                    503             GET shop/cart, 12.3 ms',
+        '11-26 18:20:05.123456 http           shop/frontend-1 10.0.0.4:40312  shop/cart 10.96.0.20:80             tcp                    404             POST /api/orders/17, 3.0 ms',
+        '11-26 18:20:05.123456 http           shop/frontend-1 10.0.0.4:40312  shop/cart 10.96.0.20:80             tcp                    204             OPTIONS shop *, 4,101 ms',
+        '11-26 18:20:05.123456 http           shop/frontend-1 10.0.0.4:40312  shop/cart 10.96.0.20:80             tcp                    unanswered      CONNECT db:443',
         '11-26 18:20:06.123456 drop           fe80::1                         @netns/blue ff02::1                 icmp                   queue_purge     in, normal, 1 byte',
         '11-26 18:20:07.123456 drop           ?                               ?                                   not IP                 tc_egress       forward, netfilter',
         '11-26 18:20:08.123456 not shown      1,234 dropped packets (more than 200 a second)',
         '11-26 18:20:08.123456 not shown      1 well answered DNS query (more than 100 a second)',
+        '11-26 18:20:08.123456 not shown      2 well answered HTTP requests (more than 100 a second)',
         '11-26 18:20:09.123456 not shown      1 event (not taken in time by this command)',
         '',
       ].join('\n'),
@@ -228,6 +241,67 @@ describe('names of DNS that somebody makes up', () => {
     expect(line.length).toBeLessThan(250)
     expect(line).toContain('…')
     expect(createEventText('json', bare).linesOf([event])).toContain(JSON.stringify(event.dns?.name))
+  })
+})
+
+/** What an agent tells of a request with this head that nobody answers, from the packet on; of who asks, or of who is asked. */
+async function request(head: string, isClient = true): Promise<NetworkEvent> {
+  const events = createEvents({
+    resolve: () => undefined,
+    endOf: ({ netns }) => (netns === undefined ? undefined : { namespace: 'shop', pod: 'cart-0', workload: 'cart' }),
+    lookForUnknown: () => undefined,
+  })
+  const listeners: ((report: HttpReport, netns: NetworkNamespace) => void)[] = []
+  const capture: Partial<Host['capture']> = { onHttp: (listener) => void listeners.push(listener), onNotShown: () => undefined }
+  await createPcapHttp({ capture } as Host).start?.(new AbortController().signal, events)
+  const analysis = createAnalysis(
+    { dnsPorts: [], httpPorts: [80] },
+    {
+      onHttp: (transaction) => listeners.forEach((tell) => tell({ type: 'http', ...describeHttp(transaction) }, netnsOf('shop'))),
+    },
+  )
+  const [client, server] = [
+    [10, 0, 0, 4],
+    [10, 96, 0, 20],
+  ]
+  analysis.own(1, false, [Buffer.from(isClient ? client! : server!).toString('latin1')])
+  const payload = Buffer.from(head, 'latin1')
+  const length = 40 + payload.length
+  const ip = [0x45, 0, length >> 8, length & 0xff, 0, 1, 0x40, 0, 64, 6, 0, 0, ...client!, ...server!]
+  const see = (flags: number, sequence: number, bytes: Uint8Array): void => {
+    const tcp = [0x9c, 0x40, 0, 80, 0, 0, 0, sequence, 0, 0, 0, 0, 0x50, flags, 0xff, 0xff, 0, 0, 0, 0]
+    const packet = Buffer.from([...ip, ...tcp, ...bytes])
+    packet.writeUInt16BE(packet.length, 2)
+    const linkTypeRaw = 101
+    analysis.take(packet, 0, packet.length, packet.length, linkTypeRaw, Date.UTC(2026, 10, 26, 18, 20, 1))
+  }
+  see(2, 0, Buffer.alloc(0))
+  see(24, 1, payload)
+  see(4, 1 + payload.length, Buffer.alloc(0))
+  return events.recent()[0] as NetworkEvent
+}
+
+describe('requests that somebody makes up', () => {
+  it.each([
+    ['GET /cart?token=secret HTTP/1.1\r\nHost: shop\r\n\r\n', 'GET shop/cart  unanswered'],
+    ['GET http://user:secret@shop:80/a?secret#b HTTP/1.1\r\nHost: x\r\n\r\n', 'GET shop:80/a  unanswered'],
+    ['GET /\x9b31m\xe2\x80\xae HTTP/1.1\r\nHost: a\xff\x9b1m\r\n\r\n', undefined],
+    ['GET /a HTTP/1.1\r\nHost: user:secret@shop:80?secret\r\n\r\n', 'GET shop:80/a  unanswered'],
+    ['CONNECT user:secret@db:443 HTTP/1.1\r\n\r\n', 'CONNECT db:443  unanswered'],
+    [`GET /${'x'.repeat(300)}?secret HTTP/1.1\r\n\r\n`, undefined],
+  ])('%j: %s', async (head, end) => {
+    const event = await request(head)
+    expect(event).toMatchObject({ type: 'http', source: { pod: 'cart-0', address: '10.0.0.4' }, destination: { port: 80 } })
+    for (const output of ['compact', 'table', 'json'] as const) {
+      const text = createEventText(output, bare).linesOf([event])
+      expect(text).not.toMatch(/secret|[^\x20-\x7e→…\n]/)
+      if (end !== undefined && output === 'compact') expect(text.trimEnd().endsWith(end)).toBe(true)
+    }
+  })
+
+  it('are of who was asked, where the client is not here', async () => {
+    const event = await request('GET / HTTP/1.1\r\n\r\n', false)
+    expect(event).toMatchObject({ destination: { namespace: 'shop', pod: 'cart-0', address: '10.96.0.20' } })
   })
 })
 

@@ -43,11 +43,17 @@ function configOf(...argv: string[]): Config {
   return config
 }
 
-const sources = (['trace-events', 'pcap-dns'] as const).map(
+const sources = (['trace-events', 'pcap-dns', 'pcap-http'] as const).map(
   (name): Source => ({ name, writes: metricsOf(name), needs: [], collect: () => Promise.resolve() }),
 )
-const reportWith = (ofEvents: Partial<SourceReport> = {}, ofDns: Partial<SourceReport> = ofEvents): CheckReport =>
-  reportOf(snapshotOf({}, { sources: [okReport('trace-events', ofEvents), okReport('pcap-dns', ofDns)] }), sources)
+const reportWith = (ofEvents: Partial<SourceReport> = {}, ofPackets: Partial<SourceReport> = ofEvents): CheckReport =>
+  reportOf(
+    snapshotOf(
+      {},
+      { sources: [okReport('trace-events', ofEvents), okReport('pcap-dns', ofPackets), okReport('pcap-http', ofPackets)] },
+    ),
+    sources,
+  )
 
 /** A running agent. */
 async function runAgent(events: FakeEvents, report: CheckReport = reportWith()): Promise<HttpServer> {
@@ -172,6 +178,7 @@ describe('asking the running agent', () => {
       [
         `no single events of type ${others} here: needs CAP_BPF${see}`,
         `no single events of type dns here: needs CAP_NET_RAW${see}`,
+        `no single events of type http here: needs CAP_NET_RAW${see}`,
       ],
     ],
     [[], noTracer!, {}, 0, [`no single events of type ${others} here: needs CAP_BPF${see}`]],
@@ -182,6 +189,8 @@ describe('asking the running agent', () => {
     [['--qtype', 'A'], {}, { outcome: 'failed', reason: 'broken' }, 1, [`no single events here: broken${see}`]],
     [['--dns'], noTracer!, {}, 0, []],
     [['--not', '--dns'], {}, noPcap!, 0, []],
+    [['--http'], {}, noPcap!, 1, [`no single events here: needs CAP_NET_RAW${see}`]],
+    [['-t', 'drop,http'], {}, noPcap!, 0, [`no single events of type http here: needs CAP_NET_RAW${see}`]],
     [['--dns'], {}, { name: 'other' }, 1, [`no single events here: not asked yet${see}`]],
   ])('%j with %j and %j has status %d', async (argv, ofEvents, ofDns, status, messages) => {
     await runAgent(createFakeEvents([...withPorts(1), oneOfEach.drop, ...failedQueries]), reportWith(ofEvents, ofDns))

@@ -1,6 +1,6 @@
 import type { EventMessage, NetworkEvent } from '../../../agent/events.ts'
 import type { EventType } from '../../../agent/metrics/labels.ts'
-import type { DnsEvent } from '../../../agent/sources/source.ts'
+import type { DnsEvent, HttpEvent } from '../../../agent/sources/source.ts'
 
 const client = { namespace: 'shop', pod: 'frontend-1', address: '10.0.0.4', port: 40312 } as const
 const stranger = { address: '10.0.0.7', port: 443 } as const
@@ -62,6 +62,15 @@ export const oneOfEach: Readonly<Record<EventType, NetworkEvent>> = {
     },
     routine: true,
   },
+  http: {
+    ...base,
+    time: time(5),
+    type: 'http',
+    source: client,
+    destination: { namespace: 'shop', workload: 'cart', address: '10.96.0.20', port: 80 },
+    http: { method: 'GET', path: '/cart', host: 'shop', status: 200, durationMs: 12.34 },
+    routine: true,
+  },
 }
 
 /** How else DNS queries end. */
@@ -75,6 +84,19 @@ export const failedQueries: readonly NetworkEvent[] = [
 function queryOf(dns: Partial<DnsEvent>): NetworkEvent {
   const { routine: _, ...event } = oneOfEach.dns
   return { ...event, dns: { id: 4711, name: 'api.example.com', queryType: 'AAAA', ...dns } }
+}
+
+/** How else HTTP requests end. */
+export const failedRequests: readonly NetworkEvent[] = [
+  requestOf({ status: 503, durationMs: 12.34 }),
+  requestOf({ method: 'POST', path: '/api/orders/17', host: '', status: 404, durationMs: 3 }),
+  requestOf({ method: 'OPTIONS', path: '*', status: 204, durationMs: 4100.7 }),
+  requestOf({ method: 'CONNECT', path: '', host: 'db:443' }),
+]
+
+function requestOf(http: Partial<HttpEvent>): NetworkEvent {
+  const { routine: _, ...event } = oneOfEach.http
+  return { ...event, http: { method: 'GET', path: '/cart', host: 'shop', ...http } }
 }
 
 /** What else there is to show. */
@@ -104,6 +126,7 @@ export const oddOnes: readonly EventMessage[] = [
   },
   { time: time(8), type: 'not_shown', of: 'drop', count: 1234 },
   { time: time(8), type: 'not_shown', of: 'dns', count: 1, routine: true },
+  { time: time(8), type: 'not_shown', of: 'http', count: 2, routine: true },
   { time: time(9), type: 'not_shown', of: 'slow_reader', count: 1 },
 ]
-export const everything: readonly EventMessage[] = [...Object.values(oneOfEach), ...failedQueries, ...oddOnes]
+export const everything: readonly EventMessage[] = [...Object.values(oneOfEach), ...failedQueries, ...failedRequests, ...oddOnes]
