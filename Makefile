@@ -35,7 +35,7 @@ IN_KERNEL ?= ../shared/kernels/in-kernel
 test-kernels: build
 	node test/kernels/run.mjs $(IN_KERNEL) $(VERSIONS) $(if $(FILES),-- $(FILES))
 
-# Some eight minutes, and four more the first time, for helm and the base of the image. What CLUSTER has to do: test/cluster/run.mjs.
+# Some ten minutes, and four more the first time, for helm and the base of the image. What CLUSTER has to do: test/cluster/run.mjs.
 # make cluster-test FILES=test/cluster/tiers.test.ts is shorter.
 CLUSTER ?= ../shared/cluster/cluster
 HELM ?= .cache/helm
