@@ -306,7 +306,8 @@ requireRoot('HTTP from packets', () => {
       { path: '/status/404?geheimnis', headers: { Host: 'user:geheimnis@shop', Cookie: 'geheimnis' } },
     ])
     await ask('a', addresses.ipv4.node, [{ path: '/status/503', method: 'POST', body: 3 }])
-    await expect.poll(() => eventsOf(failed).some(({ http }) => http?.status === 503), { timeout: 10_000 * slowness }).toBe(true)
+    const isDone = (): boolean => [all, failed].every((told) => eventsOf(told).some(({ http }) => http?.status === 503))
+    await expect.poll(isDone, { timeout: 10_000 * slowness }).toBe(true)
 
     const shown = (told: { text: string }): string[] =>
       eventsOf(told)

@@ -7,7 +7,7 @@ import { replay } from '../../../agent/cli/replay.ts'
 import { type Config, readConfig } from '../../../agent/config.ts'
 import { limits } from '../../../agent/limits.ts'
 import { createPcapReader, encodePcapHeader, encodePcapPacket } from '../../../parsers/pcap-file.ts'
-import { ipv4, links, udp } from '../../parsers/built-packets.ts'
+import { ipv4, links, tcp, udp } from '../../parsers/built-packets.ts'
 import { encodeWithDnsPacket } from '../../parsers/dns-packet.ts'
 import { createFakeTerminal } from './fake-terminal.ts'
 
@@ -275,6 +275,44 @@ describe('single queries of captures', () => {
     expect(printed).toContain('NXDOMAIN')
     expect((await run('--dns', '--rcode', 'unanswered', file)).printed).toMatch(/^TIME .*\n.* unanswered .*\n$/)
     expect((await run('--type', 'dns', '--ip', '10.9.9.9', file)).printed).toBe('')
+  })
+})
+
+describe('single requests of captures', () => {
+  const head = 'HTTP/1.1\r\nHost: shop\r\n\r\n'
+  const texts = [`GET /cart?token=secret ${head}`, 'HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n', `GET /slow ${head}`]
+
+  function conversation(): Uint8Array[] {
+    const next = [1000, 5000]
+    return ['', '', ...texts, '', ''].map((text, i) => {
+      const side = i === 5 ? 1 : i === 6 ? 0 : i % 2
+      const [from, to] = side === 0 ? [client, server] : [server, client]
+      const [sourcePort, destinationPort] = side === 0 ? [40_000, 80] : [80, 40_000]
+      const flags = i === 0 ? 2 : i === 1 ? 18 : i > 4 ? 17 : 24
+      const fields = {
+        sourcePort: sourcePort!,
+        destinationPort: destinationPort!,
+        sequence: next[side]!,
+        acknowledgement: next[1 - side]!,
+        flags,
+      }
+      const segment = tcp(fields, [...Buffer.from(text)])
+      next[side] = next[side]! + text.length + (flags & 3 ? 1 : 0)
+      return packet(12 * i, wrap(ipv4({ source: from!, destination: to!, protocol: 6 }, segment)))
+    })
+  }
+
+  it('each with its answer, or without, and never with what follows a question mark', async () => {
+    const file = write('file', header(), ...conversation())
+    const { printed } = await run('--http', '--capture.http-ports=80', '-o', 'json', file)
+    const told = printed.split('\n').flatMap((line) => (line === '' ? [] : [JSON.parse(line)]))
+    expect(told.map(({ type, http, routine }) => ({ type, ...http, routine }))).toEqual([
+      { type: 'http', method: 'GET', path: '/cart', host: 'shop', status: 200, durationMs: 12, routine: true },
+      { type: 'http', method: 'GET', path: '/slow', host: 'shop', routine: undefined },
+    ])
+    const unanswered = await run('--status', 'unanswered', '--path', '/s*', '--capture.http-ports=80', file)
+    expect(unanswered.printed).toMatch(/^TIME .*\n.* unanswered +GET shop\/slow\n$/)
+    expect((await run('--status', '5xx', '--capture.http-ports=80', file)).printed).toBe('')
   })
 })
 
