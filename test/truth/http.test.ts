@@ -293,12 +293,14 @@ requireRoot('HTTP from packets', () => {
       observe('-o', 'json', '--status', '4xx,5xx,unanswered'),
       observe(),
     ]
+    let asked = 0
     const isWatching = async (): Promise<boolean> => {
+      asked++
       await ask('a', addresses.ipv4.server, [{ path: '/status/410' }])
       return [all, failed, plain].every(({ text }) => text.includes('/status/410'))
     }
     await expect.poll(isWatching, { timeout: 20_000 * slowness, interval: 500 }).toBe(true)
-    readings.skip()
+    await expectNew(answered('a', 'server', { 'GET 410': asked }))
 
     const paths = ['/', '/status/500', '/never', '/after/1200'].map((path) => ({ path: `${path}?token=geheimnis&a=b` }))
     await ask('a', addresses.ipv4.translated, paths, { close: true })
@@ -331,7 +333,12 @@ requireRoot('HTTP from packets', () => {
     expect(plain.text).toMatch(/ http .* GET \S+\/after\/1200 {2}200 {2}1,2\d\d ms\n/)
     const told = ['/metrics', '/api/v1/diagnose', '/'].map((path) => agent.get(path)).join('') + agent.output()
     for (const text of [told, all.text, failed.text, plain.text]) expect(/geheimnis.*/.exec(text)?.[0]).toBeUndefined()
-    readings.skip()
+    await expectNew(
+      answered('a', 'server', { 'GET 200': 2, 'GET 500': 1 }),
+      answered('a', 'host', { 'POST 503': 1 }),
+      answered('b', 'server', { 'GET 404': 1 }),
+      { 'a out unanswered': 1, 'server in unanswered': 1 },
+    )
   })
 
   it('packets lost in the capture are told, and what comes after is right', async () => {
