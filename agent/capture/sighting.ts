@@ -26,7 +26,7 @@ export interface Point {
 /** PACKET_OUTGOING */
 export const outgoing = 4
 /** One packet may be on its way through the devices of the machine for so long, and surely not for the second. */
-export const passageMs = 20
+export const passageMs = 100
 const surelyOverMs = 500
 
 /** Another packet of the same content, not the same at another device: it is where the one before was seen, or too late. */

@@ -13,7 +13,7 @@ it('to the host', () => {
   messages.take(host, true, 'packet 1', uplink, 0)
   messages.take(host, true, 'packet 2', uplink, 0.1)
   expect(countsOf(messages)).toEqual({}) // it may be sent on to a pod
-  messages.expire(100)
+  messages.expire(1000)
   expect(countsOf(messages)).toEqual({ [host]: 2 })
 })
 
@@ -22,7 +22,7 @@ it('to the host, which sends it on to a pod: the pod alone, although it is seen 
   messages.take(host, true, 'packet', uplink, 0)
   messages.take(pod, false, 'packet', onward, 0.05)
   messages.take(pod, false, 'packet', onward, 0.06)
-  messages.expire(100)
+  messages.expire(1000)
   expect(countsOf(messages)).toEqual({ [pod]: 1 })
 })
 
@@ -39,7 +39,7 @@ it('again for the same packet, at once or later: another', () => {
 it('more at once than are remembered are counted all the same', () => {
   const messages = createFragmentationNeeded(10)
   for (let i = 0; i < 1000; i++) messages.take(pod, false, `packet ${i}`, onward, 0)
-  messages.expire(100)
+  messages.expire(1000)
   expect(countsOf(messages)).toEqual({ [pod]: 1000 })
   messages.forget(pod)
   expect(countsOf(messages)).toEqual({})
