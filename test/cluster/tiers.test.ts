@@ -80,6 +80,13 @@ const gains: Readonly<Record<string, readonly string[]>> = {
 /** What a tier and those before it promise beyond the basic one. */
 const promised = (index: number): string[] => tiers.slice(1, index + 1).flatMap(({ name }) => gains[name] ?? [])
 
+/** Pods go by a process of theirs; other network namespaces of this machine have names, and may need more to be entered. */
+function isOfPod({ subject }: CheckReport['sources'][number]['skipped'][number]): boolean {
+  const [, pid] = /^pid (\d+)$/.exec(subject) ?? []
+  const file = `/proc/${pid}/cgroup`
+  return pid !== undefined && fs.existsSync(file) && fs.readFileSync(file, 'utf8').includes('/kubepods/')
+}
+
 describe('tiers', () => {
   let server: Pod
   let client: Pod
@@ -165,7 +172,7 @@ describe('tiers', () => {
     })
 
     it('no pod is skipped', () => {
-      expect(report.sources.flatMap(({ skipped }) => skipped).filter(({ subject }) => subject.includes('nvh-'))).toEqual([])
+      expect(report.sources.flatMap(({ skipped }) => skipped).filter(isOfPod)).toEqual([])
     })
 
     it.runIf(index > 0)('gains of each pod just what it promises', () => {
