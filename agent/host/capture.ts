@@ -239,7 +239,7 @@ export function createCapture({
 }
 
 /** It keeps little, and there is one on every node. */
-const memoryFlags = ['--max-old-space-size=192', '--max-semi-space-size=4']
+const memoryFlags = ['--max-old-space-size=128', '--max-semi-space-size=4']
 
 function ownProgram(): string {
   return fileURLToPath(new URL('./capture-process.js', import.meta.url))

@@ -92,7 +92,7 @@ export const catalogue = {
     source: 'pcap-dns',
     labels: ['rcode'],
     history: true,
-    help: 'Answers to its queries.',
+    help: 'Answers to its queries, as they were seen on their way to it.',
     origin: 'packets of the DNS ports, by libpcap',
   },
   netvitals_dns_unanswered_total: {
