@@ -4,7 +4,8 @@ import fs from 'node:fs'
 import os from 'node:os'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import type { ProveReport } from '../../agent/prove/prove.ts'
-import { requireRoot } from '../truth/topology.ts'
+import { expectAllExact } from '../truth/events.ts'
+import { leftOut, requireRoot } from '../truth/topology.ts'
 import { asNobody, findReadable } from './nobody.ts'
 
 /** Inodes of those that a process, a file or a mount keeps. */
@@ -32,7 +33,12 @@ requireRoot('netvitals prove', () => {
     const { status, stdout, stderr } = run(process.execPath, main, 'prove')
     expect(stderr).toBe('')
     expect(stdout).toMatch(/caused 100, counted 100 +connects refused +tracepoint sock:inet_sock_set_state/)
-    expect(stdout).toMatch(/^\d+ exact, 0 mismatch, 0 absent, 0 failed; 0 events lost; \d\.\d s$/m)
+    const pairs = [...stdout.matchAll(/caused (\d+), counted (\d+)/g)].map(([, caused, counted]) => [
+      Number(caused),
+      Number(counted),
+    ])
+    const isShort = stdout.includes('; 0 events lost;') && pairs.every(([caused = 0, counted = 0]) => counted <= caused)
+    expect(stdout, isShort ? leftOut : undefined).toMatch(/^\d+ exact, 0 mismatch, 0 absent, 0 failed; 0 events lost; \d\.\d s$/m)
     expect(stdout).toContain(`Linux ${os.release()}`)
     expect(status).toBe(0)
     expect(countNamespaces()).toBe(before)
@@ -46,7 +52,7 @@ requireRoot('netvitals prove', () => {
     const { status, stdout, stderr } = run('unshare', '--mount', 'sh', '-c', script)
     expect(stderr).toBe('')
     const report: ProveReport = JSON.parse(stdout)
-    expect(report.signals.filter(({ outcome }) => outcome !== 'exact')).toEqual([])
+    expectAllExact(report)
     expect(report).toMatchObject({ outcome: 'exact', missing: [], families: ['ipv4', 'ipv6'] })
     expect(status).toBe(0)
   })

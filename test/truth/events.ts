@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect } from 'vitest'
 import type { MapName } from '../../agent/host/traced-maps.ts'
+import type { ProveReport } from '../../agent/prove/prove.ts'
 import { parseProcNetSnmp } from '../../parsers/proc-net-snmp.ts'
 import type { Wiring } from '../wiring.ts'
 import { findExpectedAbsence } from './expected-absences.ts'
@@ -79,6 +80,13 @@ async function describeSweep(wiring: Wiring): Promise<string> {
 export function readStack(topology: Topology, namespace: Namespace): (counter: string) => number {
   const tables = ['snmp', 'netstat'].map((file) => parseProcNetSnmp(topology.exec(namespace, 'cat', `/proc/net/${file}`), file))
   return (counter) => tables.map((table) => table.get(counter)).find((value) => value !== undefined) ?? Number.NaN
+}
+
+/** `prove` has found nothing but what it caused. */
+export function expectAllExact({ signals, lostEvents }: Pick<ProveReport, 'signals' | 'lostEvents'>): void {
+  const wrong = signals.filter(({ outcome }) => outcome !== 'exact')
+  const isShort = lostEvents === 0 && wrong.every(({ caused = 0, counted = caused }) => counted < caused)
+  expect(wrong, isShort ? leftOut : undefined).toEqual([])
 }
 
 /** No event was lost by the tracer since it started. */

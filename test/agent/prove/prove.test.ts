@@ -8,6 +8,7 @@ import { faults } from '../../../agent/prove/faults.ts'
 import { type ProveReport, prove } from '../../../agent/prove/prove.ts'
 import { createSources } from '../../../agent/sources/index.ts'
 import type { Sink, Source } from '../../../agent/sources/source.ts'
+import { expectAllExact } from '../../truth/events.ts'
 import { requireRoot } from '../../truth/topology.ts'
 
 const node = { name: 'node-1', kernel: '6.18', machine: 'x86_64', os: 'Debian', cgroup: 'v2' } as const
@@ -56,7 +57,7 @@ requireRoot('proving', () => {
   it('finds every signal exact on this kernel, and leaves nothing open', async () => {
     const report = await run()
     const before = openFiles()
-    expect(report.signals.filter(({ outcome }) => outcome !== 'exact')).toEqual([])
+    expectAllExact(report)
     expect(report).toMatchObject({ schemaVersion: 1, version: '1.2.3', node, outcome: 'exact', missing: [], lostEvents: 0 })
     expect(report.families).toEqual(['ipv4', 'ipv6'])
     expect(report.signals).toHaveLength(faults.flatMap(({ signals }) => signals).length)
