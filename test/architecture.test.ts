@@ -59,7 +59,7 @@ const rules: { files: RegExp; may: RegExp; sentence: string }[] = [
   },
   {
     files: /^agent\/sources\//,
-    may: /^(parsers\/|agent\/(host|capture)\/|agent\/sources\/(source|capture-needs|each-namespace|read-sysctl|unwrap|destinations|traced-counters|tool-counters|edge-drops|edge-keys|edge-peers|edge-records|key-table)\.ts|agent\/metrics\/(catalogue|labels|drop-category|user-metrics)\.ts|agent\/limits\.ts)/,
+    may: /^(parsers\/|agent\/(host|capture)\/|agent\/sources\/(source|captured|each-namespace|read-sysctl|unwrap|destinations|traced-counters|tool-counters|edge-drops|edge-keys|edge-peers|edge-records|key-table)\.ts|agent\/metrics\/(catalogue|labels|drop-category|user-metrics)\.ts|agent\/limits\.ts)/,
     sentence: 'a source imports parsers, host, capture, source.ts, the catalogue and limits; never another source',
   },
   {

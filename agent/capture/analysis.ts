@@ -1,6 +1,6 @@
 import { formatAddress } from '../../parsers/address.ts'
 import { dnsRcodeName, dnsTypeName, readDnsMessage } from '../../parsers/dns-message.ts'
-import { createDnsFramer } from '../../parsers/dns-stream.ts'
+import { createDnsFramer, type DnsFramer } from '../../parsers/dns-stream.ts'
 import {
   createPacketHeaders,
   protocolIcmp,
@@ -14,7 +14,7 @@ import { createDnsTransactions, type DnsTransaction } from './dns-transactions.t
 import { createFragmentationNeeded } from './fragmentation.ts'
 import { createHttpRequests, type HttpTransaction } from './http-requests.ts'
 import type { CapturePorts, CaptureTotals, CountKind, DnsReport, HttpReport } from './report.ts'
-import { createSightings, type Sighting } from './sighting.ts'
+import { createSightings, type Point, type Sighting } from './sighting.ts'
 import { createTcpStreams, type TcpConnection, type TcpHandlers } from './tcp-streams.ts'
 
 /** What packets tell, whoever captured them. */
@@ -82,15 +82,20 @@ export function createAnalysis({ dnsPorts, httpPorts }: CapturePorts, { onDns, o
   let dnsMalformed = 0
 
   /** Of the packet that is being read. */
-  const sightingOf = (isTcp: boolean, bytes: Buffer, timeMs: number): Sighting => {
+  const pointOf = (): Point => ({
+    packetType: headers.packetType,
+    ttl: headers.ttl,
+    identification: headers.identification,
+  })
+  const sightingOf = (bytes: Buffer, timeMs: number): Sighting => {
     const length = headers.family === 4 ? 4 : 16
     return {
-      isTcp,
+      isTcp: false,
       source: bytes.toString('latin1', headers.sourceAt, headers.sourceAt + length),
       sourcePort: headers.sourcePort,
       destination: bytes.toString('latin1', headers.destinationAt, headers.destinationAt + length),
       destinationPort: headers.destinationPort,
-      point: { packetType: headers.packetType, ttl: headers.ttl, identification: headers.identification },
+      point: pointOf(),
       timeMs,
     }
   }
@@ -112,7 +117,7 @@ export function createAnalysis({ dnsPorts, httpPorts }: CapturePorts, { onDns, o
 
   function takeIcmp(bytes: Buffer, timeMs: number): void {
     if (headers.icmpType !== 3 || headers.icmpCode !== 4) return
-    const { destination, point } = sightingOf(false, bytes, timeMs)
+    const { destination, point } = sightingOf(bytes, timeMs)
     const subject = subjectOf(destination)
     if (subject === undefined || readQuotedHeaders(bytes, headers, quoted) !== undefined) return
     const { destinationAt, destinationPort, protocol, tcpSequence } = quoted
@@ -123,29 +128,24 @@ export function createAnalysis({ dnsPorts, httpPorts }: CapturePorts, { onDns, o
   }
 
   function followDns(connection: TcpConnection): TcpHandlers {
-    const toSighting = (isFromClient: boolean, timeMs: number): Sighting => {
-      const client = latin1Of(connection.clientAddress)
-      const server = latin1Of(connection.serverAddress)
-      return {
-        isTcp: true,
-        source: isFromClient ? client : server,
-        sourcePort: isFromClient ? connection.clientPort : connection.serverPort,
-        destination: isFromClient ? server : client,
-        destinationPort: isFromClient ? connection.serverPort : connection.clientPort,
-        point: { packetType: headers.packetType, ttl: headers.ttl, identification: headers.identification },
-        timeMs,
-      }
-    }
+    const { clientPort, serverPort } = connection
+    const [client, server] = [latin1Of(connection.clientAddress), latin1Of(connection.serverAddress)]
+    const ways = {
+      client: { source: client, sourcePort: clientPort, destination: server, destinationPort: serverPort },
+      server: { source: server, sourcePort: serverPort, destination: client, destinationPort: clientPort },
+    } as const
     let timeMs = 0
-    const [client, server] = [true, false].map((isFromClient) =>
-      createDnsFramer((bytes, from, to, sentLength) => takeDns(bytes, from, to, sentLength, toSighting(isFromClient, timeMs))),
-    )
+    const follow = (way: (typeof ways)['client' | 'server']): DnsFramer =>
+      createDnsFramer((bytes, from, to, sentLength) =>
+        takeDns(bytes, from, to, sentLength, { isTcp: true, ...way, point: pointOf(), timeMs }),
+      )
+    const framers = { client: follow(ways.client), server: follow(ways.server) }
     return {
       onBytes(side, bytes, from, to, atMs) {
         timeMs = atMs
-        ;(side === 'client' ? client : server)!.take(bytes, from, to)
+        framers[side].take(bytes, from, to)
       },
-      onGap: (side, count) => (side === 'client' ? client : server)!.skip(count),
+      onGap: (side, count) => framers[side].skip(count),
       onEnd: () => {},
     }
   }
@@ -168,7 +168,7 @@ export function createAnalysis({ dnsPorts, httpPorts }: CapturePorts, { onDns, o
       if (service === 0) return
       if (headers.protocol === protocolTcp) streams.take(bytes, headers, timeMs)
       else if (headers.protocol === protocolUdp && (service & dnsService) !== 0)
-        takeDns(bytes, headers.payloadAt, headers.payloadEnd, headers.payloadLength, sightingOf(false, bytes, timeMs))
+        takeDns(bytes, headers.payloadAt, headers.payloadEnd, headers.payloadLength, sightingOf(bytes, timeMs))
     },
     expire(nowMs) {
       dns.expire(nowMs)
@@ -209,6 +209,9 @@ export function createAnalysis({ dnsPorts, httpPorts }: CapturePorts, { onDns, o
 
 const endOf = (address: Uint8Array, port: number) => ({ address: formatAddress(address), port })
 
+/** The clock of the kernel tells no more; the rest is noise of the arithmetic. */
+const roundDuration = (durationMs: number): number => Math.round(durationMs * 1000) / 1000
+
 /** As text, for people. */
 export function describeHttp(transaction: HttpTransaction): Omit<HttpReport, 'type'> {
   const { connection, startMs, durationMs, subject, isClient, method, path, host, status } = transaction
@@ -223,7 +226,7 @@ export function describeHttp(transaction: HttpTransaction): Omit<HttpReport, 'ty
     path,
     host,
     ...(status !== undefined && { status }),
-    ...(durationMs !== undefined && { durationMs: Math.round(durationMs * 1000) / 1000 }),
+    ...(durationMs !== undefined && { durationMs: roundDuration(durationMs) }),
   }
 }
 
@@ -243,7 +246,7 @@ export function describeDns(transaction: DnsTransaction): Omit<DnsReport, 'type'
       responseCode: dnsRcodeName(answer.rcode)?.toUpperCase() ?? `RCODE${answer.rcode}`,
       addressCount: answer.addressCount,
     }),
-    ...(durationMs !== undefined && { durationMs: Math.round(durationMs * 1000) / 1000 }),
+    ...(durationMs !== undefined && { durationMs: roundDuration(durationMs) }),
   }
 }
 

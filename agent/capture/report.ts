@@ -53,37 +53,35 @@ export interface CaptureTotals {
   tcpEvicted: number
 }
 
-/** A DNS query with its answer, or without, as text. */
-export interface DnsReport {
-  readonly type: 'dns'
+interface TransactionReport {
   readonly subject: number
-  /** Wall clock, of the answer, or of the query if there is none. */
+  /** Wall clock, of the answer, or of the question if there is none. */
   readonly timeMs: number
   readonly family: 'ipv4' | 'ipv6'
-  readonly protocol: 'udp' | 'tcp'
   readonly client: { readonly address: string; readonly port: number }
   readonly server: { readonly address: string; readonly port: number }
+  /** Undefined: unanswered. */
+  readonly durationMs?: number
+}
+
+/** A DNS query with its answer, or without, as text. */
+export interface DnsReport extends TransactionReport {
+  readonly type: 'dns'
+  readonly protocol: 'udp' | 'tcp'
   readonly id: number
   readonly name: string
   readonly queryType: string
   /** Undefined: unanswered. */
   readonly responseCode?: string
-  readonly durationMs?: number
   /** A and AAAA records in the answer; undefined: not known. */
   readonly addressCount?: number | undefined
 }
 
 /** An HTTP request with its answer, or without, as text. */
-export interface HttpReport {
+export interface HttpReport extends TransactionReport {
   readonly type: 'http'
-  readonly subject: number
   /** The subject asked; otherwise it was asked. */
   readonly isClient: boolean
-  /** Wall clock, of the answer, or of the request if there is none. */
-  readonly timeMs: number
-  readonly family: 'ipv4' | 'ipv6'
-  readonly client: { readonly address: string; readonly port: number }
-  readonly server: { readonly address: string; readonly port: number }
   readonly method: string
   /** Without what follows a `?`; printable. */
   readonly path: string
@@ -91,7 +89,6 @@ export interface HttpReport {
   readonly host: string
   /** Undefined: unanswered. */
   readonly status?: number
-  readonly durationMs?: number
 }
 
 /** What the process that captures tells, a line of JSON each. Counts are totals since its start. */

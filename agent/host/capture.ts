@@ -14,7 +14,7 @@ import {
 } from '../capture/report.ts'
 import { limits } from '../limits.ts'
 import type { Log } from '../log.ts'
-import { type Child, type ChildUsage, superviseChild } from './child.ts'
+import { type Child, superviseChild } from './child.ts'
 import type { NetworkNamespace } from './namespaces.ts'
 
 /** Packets, captured and analysed by a process of their own. */
@@ -31,7 +31,6 @@ export interface Capture {
   totals(): CaptureTotals
   /** How often the process has begun. */
   starts(): number
-  usage(): ChildUsage | undefined
   onDns(listener: (report: DnsReport, netns: NetworkNamespace) => void): void
   onHttp(listener: (report: HttpReport, netns: NetworkNamespace) => void): void
   onNotShown(listener: (of: 'dns' | 'http', count: number, isTrouble: boolean) => void): void
@@ -227,7 +226,6 @@ export function createCapture({
     },
     totals: () => addTotals(before, current),
     starts: () => child?.status().starts ?? 0,
-    usage: () => child?.readUsage(),
     onDns: (listener) => void onDns.push(listener),
     onHttp: (listener) => void onHttp.push(listener),
     onNotShown: (listener) => void onNotShown.push(listener),

@@ -137,7 +137,6 @@ export function createReplayPackets({ host, ports, tellsEach }: ReplayPacketsOpt
       counts: (kind) => [[host, countsOf(kind)]],
       totals: totalsSoFar,
       starts: () => files,
-      usage: () => undefined,
       onDns: (listener) => void (tellsEach && onDns.push(listener)),
       onHttp: (listener) => void (tellsEach && onHttp.push(listener)),
       onNotShown() {},

@@ -1,6 +1,6 @@
 import type { Host } from '../host/host.ts'
 import { type MetricsOf, metricsOf } from '../metrics/catalogue.ts'
-import { captureNeeds } from './capture-needs.ts'
+import { captureNeeds, isWithoutPackets } from './captured.ts'
 import type { Source } from './source.ts'
 
 type Metric = MetricsOf<'pcap-capture'>
@@ -13,10 +13,8 @@ export function createPcapCapture({ capture }: Host): Source<Metric> {
     needs: captureNeeds,
     async collect(sink) {
       const missing = capture.missing()
-      if (missing !== undefined && !missing.isFault) {
-        for (const metric of metricsOf('pcap-capture')) sink.absent(metric, missing.reason)
-        return
-      }
+      // What it has counted stands, whatever has become of it.
+      if (!missing?.isFault && isWithoutPackets(missing, sink, metricsOf('pcap-capture'))) return
       const of = 'node'
       const { packets, cut, unreadable, ringDrops, interfaceDrops, dnsNotFollowed } = capture.totals()
       sink.emit('netvitals_captured_packets_total', { of, labels: {}, value: packets })

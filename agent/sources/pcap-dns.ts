@@ -4,7 +4,7 @@ import type { Host } from '../host/host.ts'
 import type { NetworkNamespace } from '../host/namespaces.ts'
 import { type MetricsOf, metricsOf } from '../metrics/catalogue.ts'
 import { queryTypes, responseCodes } from '../metrics/labels.ts'
-import { captureNeeds } from './capture-needs.ts'
+import { captureNeeds, isWithoutPackets, tellNotShown } from './captured.ts'
 import type { EventReport, Sink, Source } from './source.ts'
 
 type Metric = MetricsOf<'pcap-dns'>
@@ -20,17 +20,10 @@ export function createPcapDns(host: Host): Source<Metric> {
     needs: captureNeeds,
     async start(signal, out) {
       capture.onDns((report, netns) => void (signal.aborted || out.event(toEvent(report, netns))))
-      capture.onNotShown((kind, count, isTrouble) => {
-        if (kind === 'dns' && !signal.aborted) out.notShown(kind, count, Date.now(), !isTrouble)
-      })
+      tellNotShown(capture, 'dns', signal, out)
     },
     async collect(sink) {
-      const missing = capture.missing()
-      if (missing?.isFault) throw new Error(missing.reason)
-      if (missing !== undefined) {
-        for (const metric of metricsOf('pcap-dns')) sink.absent(metric, missing.reason)
-        return
-      }
+      if (isWithoutPackets(capture.missing(), sink, metricsOf('pcap-dns'))) return
       for (const [netns, values] of capture.counts('dns')) emitCounts(sink, netns, values, netns === host.namespaces.host)
       const { dnsMalformed, dnsUnmatched } = capture.totals()
       sink.emit('netvitals_dns_malformed_total', { of: 'node', labels: {}, value: dnsMalformed })

@@ -5,7 +5,7 @@ import type { Host } from '../host/host.ts'
 import type { NetworkNamespace } from '../host/namespaces.ts'
 import { type MetricsOf, metricsOf } from '../metrics/catalogue.ts'
 import { httpDirections, httpMethods, httpStatuses } from '../metrics/labels.ts'
-import { captureNeeds } from './capture-needs.ts'
+import { captureNeeds, isWithoutPackets, tellNotShown } from './captured.ts'
 import type { EventReport, Sink, Source } from './source.ts'
 
 type Metric = MetricsOf<'pcap-http'>
@@ -20,18 +20,12 @@ export function createPcapHttp({ capture }: Host): Source<Metric> {
     needs: captureNeeds,
     async start(signal, out) {
       capture.onHttp((report, netns) => void (signal.aborted || out.event(toEvent(report, netns))))
-      capture.onNotShown((kind, count, isTrouble) => {
-        if (kind === 'http' && !signal.aborted) out.notShown(kind, count, Date.now(), !isTrouble)
-      })
+      tellNotShown(capture, 'http', signal, out)
     },
     async collect(sink) {
       const isOff = capture.settings?.httpPorts.length === 0
       const missing = isOff ? { reason: 'no port is set: --capture.http-ports', isFault: false } : capture.missing()
-      if (missing?.isFault) throw new Error(missing.reason)
-      if (missing !== undefined) {
-        for (const metric of metricsOf('pcap-http')) sink.absent(metric, missing.reason)
-        return
-      }
+      if (isWithoutPackets(missing, sink, metricsOf('pcap-http'))) return
       for (const [netns, values] of capture.counts('http'))
         httpDirections.forEach((direction, i) => {
           emitDirection(sink, netns, direction, values.subarray(i * httpPlaces.direction, (i + 1) * httpPlaces.direction))

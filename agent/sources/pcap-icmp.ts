@@ -1,6 +1,6 @@
 import type { Host } from '../host/host.ts'
 import { type MetricsOf, metricsOf } from '../metrics/catalogue.ts'
-import { captureNeeds } from './capture-needs.ts'
+import { captureNeeds, isWithoutPackets } from './captured.ts'
 import type { Source } from './source.ts'
 
 type Metric = MetricsOf<'pcap-icmp'>
@@ -12,12 +12,7 @@ export function createPcapIcmp({ capture, namespaces }: Host): Source<Metric> {
     writes: metricsOf('pcap-icmp'),
     needs: captureNeeds,
     async collect(sink) {
-      const missing = capture.missing()
-      if (missing?.isFault) throw new Error(missing.reason)
-      if (missing !== undefined) {
-        for (const metric of metricsOf('pcap-icmp')) sink.absent(metric, missing.reason)
-        return
-      }
+      if (isWithoutPackets(capture.missing(), sink, metricsOf('pcap-icmp'))) return
       for (const [netns, [value = 0]] of capture.counts('fragmentationNeeded'))
         if (value > 0 || netns === namespaces.host)
           sink.emit('netvitals_icmp_received_fragmentation_needed_total', { of: { netns }, labels: {}, value })

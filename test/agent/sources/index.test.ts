@@ -15,7 +15,7 @@ const folder = path.resolve(import.meta.dirname, '../../../agent/sources')
 /** What several sources share, and what they are. */
 const others = [
   'bpftrace-scripts', // there if the user has some; its metrics are the user's
-  'capture-needs',
+  'captured',
   'destinations',
   'each-namespace',
   'edge-drops',
