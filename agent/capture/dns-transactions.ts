@@ -1,27 +1,9 @@
 import { type DnsMessage, dnsTypeName } from '../../parsers/dns-message.ts'
 import { limits } from '../limits.ts'
 import { queryTypes, responseCodes } from '../metrics/labels.ts'
-import { durationPlace, durationPlaces } from './durations.ts'
+import { durationPlace } from './durations.ts'
+import { dnsPlaces } from './places.ts'
 import { createSightings, isSeenAgain, outgoing, type Point, passageMs, type Sighting } from './sighting.ts'
-
-const blocks = { queries: queryTypes.length, responses: responseCodes.length, served: responseCodes.length } as const
-const afterBlocks = blocks.queries + blocks.responses + blocks.served
-/** What is counted of a subject: places in its Float64Array, where a block of several begins at its place. */
-export const dnsPlaces = {
-  /** By query type, as in queryTypes. */
-  queries: 0,
-  /** To the subject's queries, by response code, as in responseCodes. */
-  responses: blocks.queries,
-  /** By the subject, to anybody. */
-  served: blocks.queries + blocks.responses,
-  unanswered: afterBlocks,
-  truncated: afterBlocks + 1,
-  addresses: afterBlocks + 2,
-  searches: afterBlocks + 3,
-  microseconds: afterBlocks + 4,
-  durations: afterBlocks + 5,
-  size: afterBlocks + 5 + durationPlaces,
-} as const
 
 /** A query with its answer, or without. */
 export interface DnsTransaction {

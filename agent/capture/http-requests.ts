@@ -1,24 +1,11 @@
 import { createHttpExchanges, type HttpConnection, type HttpCounts } from '../../parsers/http-exchange.ts'
 import { type HttpMethod, type HttpUnreadable, httpMethods } from '../../parsers/http-message.ts'
 import { limits } from '../limits.ts'
-import { httpDirections, httpStatuses } from '../metrics/labels.ts'
-import { durationPlace, durationPlaces } from './durations.ts'
+import { httpStatuses } from '../metrics/labels.ts'
+import { durationPlace } from './durations.ts'
+import { httpPlaces } from './places.ts'
 import { passageMs } from './sighting.ts'
 import type { TcpConnection, TcpHandlers } from './tcp-streams.ts'
-
-const ofDirection = httpMethods.length * httpStatuses.length + 2 + durationPlaces
-/** What is counted of a subject: places in its Float64Array, in a block for each of httpDirections. */
-export const httpPlaces = {
-  /** Answered, by method and status, as in httpMethods and httpStatuses: methods first. */
-  answered: 0,
-  unanswered: httpMethods.length * httpStatuses.length,
-  microseconds: httpMethods.length * httpStatuses.length + 1,
-  /** Not cumulative; the last is what took longer than all bounds. */
-  durations: httpMethods.length * httpStatuses.length + 2,
-  /** Of the block. */
-  direction: ofDirection,
-  size: ofDirection * httpDirections.length,
-} as const
 
 /** A request with its answer, or without. */
 export interface HttpTransaction {

@@ -1,7 +1,6 @@
 import type { HttpUnreadable } from '../../parsers/http-message.ts'
 import type { PacketFault } from '../../parsers/packet-headers.ts'
-import { dnsPlaces } from './dns-transactions.ts'
-import { httpPlaces } from './http-requests.ts'
+import type { CountKind } from './places.ts'
 
 /** What packets are looked into. */
 export interface CapturePorts {
@@ -16,18 +15,6 @@ export interface CaptureSettings extends CapturePorts {
   /** `any`: all of them. */
   readonly device: string
 }
-
-/** What is counted of each subject, in so many places. */
-export const countPlaces = {
-  /** As dnsPlaces tells. */
-  dns: dnsPlaces.size,
-  /** As httpPlaces tells. */
-  http: httpPlaces.size,
-  /** ICMP "fragmentation needed" received. */
-  fragmentationNeeded: 1,
-} as const
-export type CountKind = keyof typeof countPlaces
-export const countKinds = Object.keys(countPlaces) as readonly CountKind[]
 
 /** Of the machine as a whole, as totals since the start. */
 export interface CaptureTotals {

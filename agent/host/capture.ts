@@ -1,17 +1,8 @@
 import { existsSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { parseAddress } from '../../parsers/address.ts'
-import {
-  type CaptureOrder,
-  type CaptureReport,
-  type CaptureSettings,
-  type CaptureTotals,
-  type CountKind,
-  countKinds,
-  countPlaces,
-  type DnsReport,
-  type HttpReport,
-} from '../capture/report.ts'
+import { type CountKind, countKinds, countPlaces } from '../capture/places.ts'
+import type { CaptureOrder, CaptureReport, CaptureSettings, CaptureTotals, DnsReport, HttpReport } from '../capture/report.ts'
 import { limits } from '../limits.ts'
 import type { Log } from '../log.ts'
 import { type Child, superviseChild } from './child.ts'

@@ -1,17 +1,7 @@
 import { createPcapReader, type PcapReader } from '../../parsers/pcap-file.ts'
-import { type Analysis, createAnalysis, describeDns, describeHttp } from '../capture/analysis.ts'
-import { dnsPlaces } from '../capture/dns-transactions.ts'
-import { httpPlaces } from '../capture/http-requests.ts'
-import {
-  type CapturePorts,
-  type CaptureTotals,
-  type CountKind,
-  countKinds,
-  countPlaces,
-  type DnsReport,
-  type HttpReport,
-} from '../capture/report.ts'
-import { passageMs } from '../capture/sighting.ts'
+import type { Analysis } from '../capture/analysis.ts'
+import { type CountKind, countKinds, countPlaces, dnsPlaces, httpPlaces } from '../capture/places.ts'
+import type { CapturePorts, CaptureTotals, DnsReport, HttpReport } from '../capture/report.ts'
 import { limits } from '../limits.ts'
 import { addCounts, addTotals, type Capture, createTotals } from './capture.ts'
 import type { NetworkNamespace } from './namespaces.ts'
@@ -34,8 +24,8 @@ export interface PacketTotals extends Omit<CaptureTotals, 'ringDrops' | 'interfa
 export interface ReplayPackets {
   /** Every address is the host's: whose they were where it was captured is not known. */
   readonly capture: Capture
-  /** Of the next file. Errors are ParseErrors; what is before them counts. */
-  open(): PcapReader
+  /** Of the next file. The reader's errors are ParseErrors; what is before them counts. */
+  open(): Promise<PcapReader>
   totals(): PacketTotals
 }
 
@@ -45,6 +35,8 @@ export interface ReplayPacketsOptions {
   /** Single queries and requests are told to those who listen; it takes longer. */
   readonly tellsEach: boolean
 }
+
+type AnalysisModule = typeof import('../capture/analysis.ts')
 
 const everybody = 1
 
@@ -64,7 +56,7 @@ export function createReplayPackets({ host, ports, tellsEach }: ReplayPacketsOpt
   let expiredMs = 0
 
   /** A file that goes on where the one before it ended, as tcpdump -G makes them, is one with it. */
-  function goOn(timeMs: number): Analysis {
+  function goOn(timeMs: number, { createAnalysis, describeDns, describeHttp }: AnalysisModule): Analysis {
     if (analysis !== undefined && timeMs >= lastMs && timeMs - lastMs < limits.dnsAnswerMs) return analysis
     before = totalsSoFar()
     countsBefore = countsSoFar()
@@ -88,7 +80,9 @@ export function createReplayPackets({ host, ports, tellsEach }: ReplayPacketsOpt
   }
   const countsOf = (kind: CountKind): Float64Array => countsSoFar().find(([of]) => of === kind)![1]
 
-  function open(): PcapReader {
+  async function open(): Promise<PcapReader> {
+    // Much code, which most recordings do without.
+    const [analyse, { passageMs }] = await Promise.all([import('../capture/analysis.ts'), import('../capture/sighting.ts')])
     let current: Analysis | undefined
     files++
     const reader = createPcapReader({
@@ -97,7 +91,7 @@ export function createReplayPackets({ host, ports, tellsEach }: ReplayPacketsOpt
           withoutTime++
           return
         }
-        current ??= goOn(timeMs)
+        current ??= goOn(timeMs, analyse)
         lastMs = Math.max(lastMs, timeMs)
         if (lastMs - expiredMs >= limits.captureTellMs) {
           expiredMs = lastMs

@@ -130,8 +130,8 @@ export function createReplay({ takeLine = () => false, packets }: ReplayOptions 
     }
   }
 
-  function readPackets(where: string, { open }: Pick<ReplayPackets, 'open'>): Intake {
-    const reader = open()
+  async function readPackets(where: string, { open }: Pick<ReplayPackets, 'open'>): Promise<Intake> {
+    const reader = await open()
     let isWhole = true
     captures++
     function attempt(act: () => void): void {
@@ -159,7 +159,8 @@ export function createReplay({ takeLine = () => false, packets }: ReplayOptions 
     const stream = file === '-' ? process.stdin : fs.createReadStream(file, { highWaterMark: limits.followReadBytes })
     let intake: Intake | undefined
     let start: Buffer = Buffer.alloc(0)
-    const begin = (): Intake => (packets !== undefined && isPcapFile(start) ? readPackets(where, packets) : readLines(where))
+    const begin = async (): Promise<Intake> =>
+      packets !== undefined && isPcapFile(start) ? readPackets(where, packets) : readLines(where)
     let done = 0
     for await (const chunk of stream) {
       let part = chunk as Buffer
@@ -168,7 +169,7 @@ export function createReplay({ takeLine = () => false, packets }: ReplayOptions 
       if (intake === undefined) {
         start = Buffer.concat([start, part])
         if (start.length < magicBytes) continue
-        intake = begin()
+        intake = await begin()
         part = start
       }
       const takesMore = intake.push(part)
@@ -176,7 +177,7 @@ export function createReplay({ takeLine = () => false, packets }: ReplayOptions 
       if (!takesMore) break
     }
     if (intake === undefined) {
-      intake = begin()
+      intake = await begin()
       intake.push(start)
     }
     intake.end()

@@ -1,4 +1,4 @@
-import { dnsPlaces } from '../capture/dns-transactions.ts'
+import { dnsPlaces } from '../capture/places.ts'
 import type { DnsReport } from '../capture/report.ts'
 import type { Host } from '../host/host.ts'
 import type { NetworkNamespace } from '../host/namespaces.ts'

@@ -1,5 +1,5 @@
 import { httpUnreadables } from '../../parsers/http-message.ts'
-import { httpPlaces } from '../capture/http-requests.ts'
+import { httpPlaces } from '../capture/places.ts'
 import type { HttpReport } from '../capture/report.ts'
 import type { Host } from '../host/host.ts'
 import type { NetworkNamespace } from '../host/namespaces.ts'

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { createAnalysis, describeDns } from '../../../agent/capture/analysis.ts'
-import { type DnsTransaction, dnsPlaces } from '../../../agent/capture/dns-transactions.ts'
+import type { DnsTransaction } from '../../../agent/capture/dns-transactions.ts'
+import { dnsPlaces } from '../../../agent/capture/places.ts'
 import { responseCodes } from '../../../agent/metrics/labels.ts'
 import { icmp, ipv4, ipv6, links, tcp, u16, udp } from '../../parsers/built-packets.ts'
 import { encodeWithDnsPacket } from '../../parsers/dns-packet.ts'

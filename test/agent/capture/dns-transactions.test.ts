@@ -1,12 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import {
-  createDnsTransactions,
-  type DnsTransaction,
-  dnsPlaces,
-  isFailure,
-  isSearchedOn,
-} from '../../../agent/capture/dns-transactions.ts'
+import { createDnsTransactions, type DnsTransaction, isFailure, isSearchedOn } from '../../../agent/capture/dns-transactions.ts'
+import { dnsPlaces } from '../../../agent/capture/places.ts'
 import type { Point, Sighting } from '../../../agent/capture/sighting.ts'
 import { limits } from '../../../agent/limits.ts'
 import { queryTypes, responseCodes } from '../../../agent/metrics/labels.ts'

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { createHttpRequests, type HttpTransaction, httpPlaces, isHttpFailure } from '../../../agent/capture/http-requests.ts'
+import { createHttpRequests, type HttpTransaction, isHttpFailure } from '../../../agent/capture/http-requests.ts'
+import { httpPlaces } from '../../../agent/capture/places.ts'
 import type { TcpConnection } from '../../../agent/capture/tcp-streams.ts'
 import { limits } from '../../../agent/limits.ts'
 import { httpDirections, httpMethods, httpStatuses } from '../../../agent/metrics/labels.ts'
