@@ -74,7 +74,10 @@ export interface Tracer {
   setNetwork(address: Uint8Array, prefixBits: number, isTold: boolean): void
   /** From now on, or no more, edges keep connections to this address apart, because their peer is elsewhere. Of 16 bytes. Throws if there is no room. */
   setTranslated(address: Uint8Array, isTranslated: boolean): void
-  /** Events these maps lack, exactly: refused by a full map; or the program was at work on that CPU when they came. */
+  /**
+   * Events these maps lack, exactly: refused by a full map; or the program was at work on that CPU when they came, which
+   * counts for the first of all maps that it fills.
+   */
   lost(of?: readonly MapName[]): { readonly mapFull: number; readonly recursion: number }
   stop(): Promise<void>
 }
@@ -226,15 +229,15 @@ export function createTracer(options: TracerOptions = {}): Tracer {
       let mapFull = 0
       let recursion = 0
       if (running === undefined) return { mapFull, recursion }
-      const { object, libbpf, lost } = running
+      const { object, libbpf, lost, maps } = running
       const isOurs = (name: string): boolean =>
         of.some((map) => map === name || map === (ownMaps as Record<string, MapName>)[name])
       lostSlots.forEach((name, slot) => {
         if (isOurs(name)) mapFull += lost.get(Uint8Array.of(slot, 0, 0, 0))?.[0] ?? 0
       })
-      for (const program of new Set(of.flatMap((map) => mapDefinition(map).programs))) {
-        const loaded = object.programs.get(program)
-        if (loaded !== undefined) recursion += readRecursionMisses(libbpf, loaded.fd)
+      for (const [program, { fd }] of object.programs) {
+        const first = [...maps.keys()].find((map) => (mapDefinition(map).programs as readonly string[]).includes(program))
+        if (first !== undefined && of.includes(first)) recursion += readRecursionMisses(libbpf, fd)
       }
       return { mapFull, recursion }
     },
