@@ -1,0 +1,40 @@
+/**
+ * From where on a value is worth a look, or a fault: what alerts fire at, what dashboards colour, and what findings say.
+ * Counts are of one network namespace; ratios are of 1.
+ */
+export const thresholds = {
+  /** Entries of the table's limit. */
+  conntrackRatio: { warning: 0.8, fault: 0.95 },
+  /** By the growth of the last hour the table is full in less than so long. */
+  conntrackForecastSeconds: { warning: 4 * 3600 },
+  closeWaitSockets: { warning: 100, fault: 1000 },
+  synRecvSockets: { warning: 500 },
+  synSentSockets: { warning: 200 },
+  timeWaitSockets: { warning: 10_000 },
+  finWait2Sockets: { warning: 500 },
+  /** Ports towards the busiest destination, of all that there are. */
+  ephemeralPortsRatio: { warning: 0.8, fault: 0.95 },
+  /** Connections that wait to be accepted, of the listener's limit. */
+  listenQueueRatio: { warning: 0.8 },
+  /** Segments sent again, of those sent. */
+  retransmittedRatio: { warning: 0.02, fault: 0.1 },
+  /** Connects that failed, of those begun. */
+  failedConnectRatio: { warning: 0.05, fault: 0.2 },
+  connectSeconds: { warning: 0.5, fault: 1 },
+  roundTripSeconds: { warning: 0.2, fault: 1 },
+  resetsPerSecond: { warning: 10 },
+  dropsPerSecond: { warning: 10, fault: 100 },
+  /** The busiest pod of a workload, of their mean. */
+  imbalanceRatio: { warning: 2, fault: 5 },
+  /** Answers with an error, of all answers; names that are not there are none. */
+  dnsErrorRatio: { warning: 0.05, fault: 0.2 },
+  /** Queries without an answer, of all queries. */
+  dnsUnansweredRatio: { warning: 0.01, fault: 0.05 },
+  dnsSeconds: { warning: 0.5, fault: 2 },
+  /** Answers of the 5xx, of all requests. */
+  httpErrorRatio: { warning: 0.01, fault: 0.05 },
+  httpSeconds: { warning: 1, fault: 5 },
+  /** Entries of the table's limit. */
+  neighbourRatio: { warning: 0.8, fault: 0.95 },
+  tcpMemoryRatio: { warning: 0.8, fault: 0.95 },
+} as const satisfies Record<string, { readonly warning: number; readonly fault?: number }>

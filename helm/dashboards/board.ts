@@ -1,0 +1,91 @@
+import type { Query } from '../promql.ts'
+import type { VariableName } from './variables.ts'
+
+/** A dashboard as data; grafana.ts makes Grafana's JSON of it. */
+export interface Board {
+  /** Its file's name; never changes, because links hold it. */
+  readonly uid: string
+  /** Behind `Netvitals / `. */
+  readonly title: string
+  /** What it is for, in a sentence. */
+  readonly description: string
+  readonly variables: readonly VariableName[]
+  readonly rows: readonly Row[]
+}
+
+export interface Row {
+  readonly title: string
+  readonly panels: readonly Panel[]
+  /** Folded until somebody wants it. */
+  readonly isCollapsed?: boolean
+}
+
+/** Grafana's names of units. */
+export type Unit = 'short' | 'none' | 'pps' | 'Bps' | 'bytes' | 's' | 'percentunit' | 'reqps' | 'ops' | 'cps'
+
+interface Common {
+  /** Words that people search for. */
+  readonly title: string
+  /** What it shows, what high means, and what to do then. */
+  readonly description: string
+  readonly unit: Unit
+  /** Instead of `No data`: what it means that there is nothing. */
+  readonly empty: string
+  /** From these values on it is coloured as a warning, and as a fault. */
+  readonly levels?: { readonly warning?: number; readonly fault?: number }
+  /** Of the 24 columns. */
+  readonly width?: number
+  readonly height?: number
+}
+
+export interface Target {
+  readonly query: Query
+  /** Of each series: words and {{labels}}. */
+  readonly legend: string
+}
+
+/** Lines over time. */
+export interface Graph extends Common {
+  readonly kind: 'graph'
+  readonly targets: readonly Target[]
+  /** Laid on each other: their sum means something. */
+  readonly isStacked?: boolean
+  readonly max?: number
+}
+/** One number, or a few. */
+export interface Stat extends Common {
+  readonly kind: 'stat'
+  readonly targets: readonly Target[]
+}
+/** Rows of labels with a column for each query, now or over the whole time shown. */
+export interface Table extends Omit<Common, 'unit'> {
+  readonly kind: 'table'
+  /** The labels that are columns, with their headings; all of them are in each query. */
+  readonly labels: Readonly<Record<string, string>>
+  readonly columns: readonly {
+    readonly heading: string
+    readonly unit: Unit
+    readonly query: Query
+    readonly levels?: Common['levels']
+  }[]
+  /** A column's heading: the largest first. */
+  readonly sortBy?: string
+}
+/** Colours over time: a row for each series, or for each bucket of a histogram (its legend is {{le}}). */
+export interface HeatMap extends Common {
+  readonly kind: 'heatmap'
+  readonly rows: 'series' | 'buckets'
+  readonly target: Target
+}
+/** Who talks to whom: of a query whose labels are made by nodeGraphEdges. */
+export interface NodeGraph extends Common {
+  readonly kind: 'nodegraph'
+  readonly query: Query<'id' | 'source' | 'target'>
+}
+export type Panel = Graph | Stat | Table | HeatMap | NodeGraph
+
+export const targetsOf = (panel: Panel): readonly Pick<Target, 'query'>[] => {
+  if (panel.kind === 'table') return panel.columns
+  if (panel.kind === 'heatmap') return [panel.target]
+  return panel.kind === 'nodegraph' ? [panel] : panel.targets
+}

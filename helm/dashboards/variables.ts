@@ -1,0 +1,21 @@
+import { like } from '../promql.ts'
+
+/** What a board is narrowed to, in the order in which they stand above it. Each looks at those before it. */
+export const variables = {
+  cluster: { label: 'Cluster', metric: 'netvitals_node_info', of: [] },
+  job: { label: 'Job', metric: 'netvitals_node_info', of: ['cluster'] },
+  node: { label: 'Node', metric: 'netvitals_node_info', of: ['cluster', 'job'] },
+  namespace: { label: 'Namespace', metric: 'netvitals_tcp_sent_segments_total', of: ['cluster', 'job', 'node'] },
+  workload_type: { label: 'Workload type', metric: 'netvitals_pod_info', of: ['cluster', 'job', 'node', 'namespace'] },
+  workload: { label: 'Workload', metric: 'netvitals_pod_info', of: ['cluster', 'job', 'node', 'namespace', 'workload_type'] },
+  pod: { label: 'Pod', metric: 'netvitals_tcp_sent_segments_total', of: ['cluster', 'job', 'node', 'namespace'] },
+} as const
+export type VariableName = keyof typeof variables
+
+/** Of every metric. */
+export const here = { cluster: like('$cluster'), job: like('$job'), node: like('$node') } as const
+/** Of those that each network namespace has. */
+export const inNamespaces = { ...here, namespace: like('$namespace') } as const
+export const inPods = { ...inNamespaces, pod: like('$pod') } as const
+/** Of netvitals_pod_info. */
+export const inWorkloads = { ...inNamespaces, workload_type: like('$workload_type'), workload: like('$workload') } as const

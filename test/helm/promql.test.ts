@@ -1,0 +1,60 @@
+import { expect, it } from 'vitest'
+import { above, and, buckets, divide, increase, like, quantile, rate, sum, topk, value, withWorkload } from '../../helm/promql.ts'
+
+const drops = 'netvitals_dropped_packets_total'
+const sockets = 'netvitals_tcp_sockets'
+
+it('writes matchers, ranges and aggregations', () => {
+  const match = {
+    node: like('$node'),
+    category: { noneOf: ['normal'] },
+    direction: { anyOf: ['in', 'out'] },
+    reason: 'x"y',
+  } as const
+  expect(rate(drops, match).text).toBe(
+    `rate(${drops}{node=~"$node", category!~"normal", direction=~"in|out", reason="x\\"y"}[$__rate_interval])`,
+  )
+  expect(sum(increase(drops, {}, '5m')).text).toBe(`sum(increase(${drops}[5m]))`)
+  expect(topk(20, sum(value(sockets, {}), 'namespace', 'pod')).text).toBe(`topk(20, sum by (namespace, pod) (${sockets}))`)
+  expect(quantile(0.95, sum(buckets('netvitals_dns_duration_seconds', {}), 'le', 'pod')).text).toBe(
+    'histogram_quantile(0.95, sum by (le, pod) (increase(netvitals_dns_duration_seconds_bucket[$__rate_interval])))',
+  )
+})
+
+it('puts what binds weaker in parentheses', () => {
+  const ratio = divide(value('netvitals_conntrack_entries', {}), value('netvitals_conntrack_entries_limit', {}))
+  expect(ratio.text).toBe('netvitals_conntrack_entries\n/ netvitals_conntrack_entries_limit')
+  expect(and(above(ratio, 0.8), ratio, 'node').text).toBe(`((${ratio.text})\n> 0.8)\nand on (node) (${ratio.text})`)
+})
+
+it('gives pods their workload', () => {
+  expect(withWorkload(value(sockets, { state: 'close_wait' }), { workload: like('$workload') }).text).toBe(
+    `${sockets}{state="close_wait"}\n* on (job, instance, namespace, pod) group_left (workload, workload_type) netvitals_pod_info{workload=~"$workload"}`,
+  )
+})
+
+it('lets nothing through that the catalogue has not', () => {
+  // Compiled, not run: each line below is an error, or else the lint says so.
+  const byDevice = { device: 'eth0' }
+  const attempts = [
+    // @ts-expect-error there is no such metric
+    () => value('netvitals_nonsense', {}),
+    // @ts-expect-error a gauge has no rate
+    () => rate(sockets, {}),
+    // @ts-expect-error a counter is nothing by itself
+    () => value(drops, {}),
+    // @ts-expect-error there is no such label
+    () => rate(drops, { nonsense: 'x' }),
+    // @ts-expect-error another metric's label, whole or in a part
+    () => rate(drops, { ...byDevice }),
+    // @ts-expect-error the label's values are a closed list
+    () => value(sockets, { state: { anyOf: ['close_wait', 'nonsense'] } }),
+    // @ts-expect-error a sum by a label that is not there
+    () => sum(value(sockets, {}), 'device'),
+    // @ts-expect-error without what identifies a pod it has no workload
+    () => withWorkload(sum(value(sockets, {}), 'namespace'), {}),
+    // @ts-expect-error the right side has a label that the left has not
+    () => divide(sum(value(sockets, {}), 'pod'), sum(value(sockets, {}), 'state')),
+  ]
+  expect(attempts.length).toBeGreaterThan(0)
+})
