@@ -5,7 +5,8 @@ import os from 'node:os'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import type { ProveReport } from '../../agent/prove/prove.ts'
 import { expectAllExact } from '../truth/events.ts'
-import { leftOut, requireRoot } from '../truth/topology.ts'
+import { leftOut } from '../truth/left-out.ts'
+import { requireRoot } from '../truth/topology.ts'
 import { asNobody, findReadable } from './nobody.ts'
 
 /** Inodes of those that a process, a file or a mount keeps. */

@@ -5,7 +5,8 @@ import type { ProveReport } from '../../agent/prove/prove.ts'
 import { parseProcNetSnmp } from '../../parsers/proc-net-snmp.ts'
 import type { Wiring } from '../wiring.ts'
 import { findExpectedAbsence } from './expected-absences.ts'
-import { leftOut, type Namespace, slowness, type Topology } from './topology.ts'
+import { leftOut } from './left-out.ts'
+import { type Namespace, slowness, type Topology } from './topology.ts'
 
 /** How many make a storm. */
 export const stormSize = (count: number): number => Math.ceil(count / Math.max(1, slowness * 2))
@@ -41,26 +42,18 @@ export async function expectEvents(wiring: Wiring, namespace: Namespace, metric:
 
 /** In a new sweep, sooner or later, these are read, and stay so. */
 export async function expectCounts(wiring: Wiring, read: () => Counts, expected: Counts): Promise<void> {
-  let last: Counts = {}
   const sweep = async (): Promise<Counts> => {
     await wiring.sweep()
-    last = read()
-    return last
+    return read()
   }
   try {
     await expect.poll(sweep, { timeout: 6000 * slowness, interval: 50 }).toEqual(expected)
     await sleep(100)
     expect(await sweep()).toEqual(expected)
   } catch (error) {
-    const why = isShort(last, expected) && wiring.host.tracer.lost().mapFull === 0 ? `; ${leftOut}` : ''
-    throw new Error(`${(error as Error).message}; ${await describeSweep(wiring)}${why}`, { cause: error })
+    ;(error as Error).message += `; ${await describeSweep(wiring)}`
+    throw error
   }
-}
-
-/** Not one event too many, of no kind. */
-function isShort(counts: Counts, expected: Counts): boolean {
-  const entries = Object.entries(counts)
-  return entries.every(([kind, count]) => count <= (expected[kind] ?? 0)) && sum(counts) < sum(expected)
 }
 
 export const sum = (counts: Counts): number => Object.values(counts).reduce((total, count) => total + count, 0)
@@ -68,9 +61,8 @@ export const sum = (counts: Counts): number => Object.values(counts).reduce((tot
 /** What the namespace's rows add up to is what the kernel's own counter says. */
 export function expectSum(wiring: Wiring, namespace: Pick<Namespace, 'name'>, metric: Traced, expected: number): void {
   const counts = readEvents(wiring, namespace, metric)
-  const { mapFull, recursion } = wiring.host.tracer.lost()
-  const why = `${JSON.stringify({ mapFull, recursion })}${sum(counts) < expected && mapFull === 0 ? `; ${leftOut}` : ''}`
-  expect(sum(counts), `${metric}: ${JSON.stringify(counts)}; ${why}`).toBe(expected)
+  const lost = JSON.stringify(wiring.host.tracer.lost())
+  expect(sum(counts), `${metric}: ${JSON.stringify(counts)}; lost ${lost}`).toBe(expected)
 }
 
 /** What may have kept events from being seen. */

@@ -7,6 +7,7 @@ import { describe, expect, test } from 'vitest'
 import type { MapName } from '../../agent/host/traced-maps.ts'
 import { createTracer } from '../../agent/host/tracer.ts'
 import { findExpectedAbsence } from './expected-absences.ts'
+import { retry } from './left-out.ts'
 
 const faults = fileURLToPath(new URL('faults.mjs', import.meta.url))
 const startMs = 10_000
@@ -60,16 +61,6 @@ function missingForTruth(programs: readonly string[]): string | undefined {
 /** `describe` for tests on the real kernel. Where they cannot run they are skipped, loudly; in CI they fail. */
 export const requireRoot = (title: string, body: () => void, programs: readonly string[] = []): void =>
   describeUnless(missingForTruth(programs), title, body)
-
-/**
- * On a 6.18 that is a guest of a guest a tracepoint's BPF programs are now and then not run for a burst of events, ours and
- * bpftrace's alike, and nobody is told: of 3,000 retransmissions perf counted 3,000 at the same tracepoint, but the
- * program's own number of runs (kernel.bpf_stats_enabled) was 2,500 and that of its misses 0. Any kernel leaves out an
- * event of a softirq that interrupts the same program; the agent tells of these. So a test that saw fewer events than there
- * were, none of another kind, and no full map, is tried again; each try asks for exactly as many.
- */
-export const leftOut = 'the kernel has not run the programs for each event'
-const retry = { count: 2, condition: new RegExp(leftOut) }
 
 /** The same for whatever is missing; undefined: nothing is. */
 export function describeUnless(missing: string | undefined, title: string, body: () => void): void {
