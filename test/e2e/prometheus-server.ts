@@ -28,16 +28,34 @@ export interface Prometheus {
   stop(): void
 }
 
-/** Debian's Prometheus, scraping one agent on loopback every two seconds; inside a network namespace if one is named. */
-export function startPrometheus(port: number, target: string, namespace?: string): Prometheus {
+export interface PrometheusOptions {
+  /** The network namespace it runs in. */
+  readonly namespace?: string
+  /** What the scrape adds to each series. */
+  readonly labels?: Readonly<Record<string, string>>
+  readonly ruleFiles?: readonly string[]
+}
+
+/** Debian's Prometheus, scraping agents on loopback every two seconds. */
+export function startPrometheus(
+  port: number,
+  targets: string | readonly string[],
+  { namespace, labels = {}, ruleFiles = [] }: PrometheusOptions = {},
+): Prometheus {
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'netvitals-prometheus-'))
   const configuration = path.join(folder, 'prometheus.yml')
   fs.writeFileSync(
     configuration,
-    `global: { scrape_interval: ${scrapeSeconds}s, scrape_timeout: ${scrapeSeconds}s }
-scrape_configs:
-  - { job_name: netvitals, honor_labels: true, static_configs: [{ targets: ["${target}"] }] }
-`,
+    // YAML takes JSON as it is.
+    JSON.stringify({
+      global: {
+        scrape_interval: `${scrapeSeconds}s`,
+        scrape_timeout: `${scrapeSeconds}s`,
+        evaluation_interval: `${scrapeSeconds}s`,
+      },
+      rule_files: ruleFiles,
+      scrape_configs: [{ job_name: 'netvitals', honor_labels: true, static_configs: [{ targets: [targets].flat(), labels }] }],
+    }),
   )
   const inside = namespace === undefined ? [] : ['ip', 'netns', 'exec', namespace]
   const run = (...command: string[]): [string, string[]] => {

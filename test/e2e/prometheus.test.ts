@@ -15,7 +15,7 @@ requireRoot('a real Prometheus, two of them at different phases', () => {
     topology = await createTopology('nvd-prometheus')
     agent = await startAgent(topology.a.name)
     for (const port of [9491, 9492]) {
-      servers.push(startPrometheus(port, '127.0.0.1:10477', topology.a.name))
+      servers.push(startPrometheus(port, '127.0.0.1:10477', { namespace: topology.a.name }))
       await new Promise((resolve) => setTimeout(resolve, 700))
     }
     await vi.waitFor(
