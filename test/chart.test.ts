@@ -41,14 +41,17 @@ describe('tiers', () => {
 type Resource = ReturnType<typeof parse>
 const helm = [path.join(root, '.cache/helm'), 'helm'].find((file) => spawnSync(file, ['version']).status === 0)
 
-/** What the chart makes of the values, by kind. Lists are as in JSON. */
-function render(...set: readonly string[]): Map<string, Resource> {
+/** What the chart makes of the values. Lists are as in JSON. */
+function renderAll(...set: readonly string[]): readonly Resource[] {
   const settings = set.map((one) => `${one.endsWith(']') ? '--set-json' : '--set'}=${one}`)
   // Helm that was built by `go install` takes the cluster for an old one.
   const template = ['template', 'nv', chart, '--namespace=monitoring', '--kube-version=1.34.0', ...settings]
   const documents = parseAllDocuments(execFileSync(helm!, template, { encoding: 'utf8', stdio: 'pipe' }))
-  return new Map(documents.map((document) => document.toJS()).map((resource) => [resource.kind, resource]))
+  return documents.map((document) => document.toJS()).filter((resource) => resource !== null)
 }
+/** The same by kind. */
+const render = (...set: readonly string[]): Map<string, Resource> =>
+  new Map(renderAll(...set).map((resource) => [resource.kind, resource]))
 const toWatch = (group: string, resource: string) => ({ apiGroups: [group], resources: [resource], verbs: ['list', 'watch'] })
 const podOf = (resources: Map<string, Resource>) => resources.get('DaemonSet').spec.template.spec
 
@@ -139,6 +142,31 @@ describe.skipIf(helm === undefined)('rendered by helm', () => {
         { action: 'labeldrop', regex: 'pod|namespace|container|endpoint' },
       ],
     })
+  })
+
+  it('dashboards are ConfigMaps for the sidecar, each with its file as it is', () => {
+    const folder = path.join(chart, 'dashboards')
+    const files = fs.readdirSync(folder).sort()
+    expect(renderAll().filter(({ kind }) => kind === 'ConfigMap')).toEqual([])
+    const maps = renderAll('dashboards.enabled=true').filter(({ kind }) => kind === 'ConfigMap')
+    expect(maps.flatMap(({ data }) => Object.keys(data)).sort()).toEqual(files)
+    for (const { data, metadata } of maps) {
+      expect(metadata).toMatchObject({ namespace: 'monitoring', labels: { grafana_dashboard: '1' } })
+      for (const [file, text] of Object.entries<string>(data)) {
+        expect(text).toBe(fs.readFileSync(path.join(folder, file), 'utf8'))
+        expect(text.length).toBeLessThan(1 << 20)
+      }
+    }
+    const [one] = renderAll('dashboards.enabled=true', 'dashboards.multiCluster=true', 'dashboards.namespace=grafana').filter(
+      ({ kind }) => kind === 'ConfigMap',
+    )
+    expect(one.metadata.namespace).toBe('grafana')
+    const isHidden = (text: string): boolean[] =>
+      JSON.parse(text).templating.list.flatMap(({ name, hide }: { name: string; hide: number }) =>
+        name === 'cluster' ? [hide === 2] : [],
+      )
+    expect(isHidden(fs.readFileSync(path.join(folder, files[0]!), 'utf8'))).toEqual([true])
+    expect(isHidden(Object.values<string>(one.data)[0]!)).toEqual([false])
   })
 
   it('every selector fits the pods', () => {
