@@ -48,6 +48,10 @@ const tag = 'netvitals'
 const refreshEvery = '30s'
 const shownByDefault = 'now-1h'
 const columns = 24
+/** What `empty` says of a whole table says nothing of one of its cells. */
+const emptyCell = '–'
+/** Columns of a heat map; with one for each pixel the gaps between them would be half of it. */
+const heatMapColumns = 120
 
 /** Grafana's own JSON, in the form that its sidecar, its provisioning and its import read. */
 export function toGrafana(board: Board): Dashboard {
@@ -198,7 +202,8 @@ function toStat(panel: Stat): PanelBuilder {
     .colorMode(levels === undefined ? BigValueColorMode.None : BigValueColorMode.Value)
     .textMode(targets.length > 1 ? BigValueTextMode.ValueAndName : BigValueTextMode.Auto)
     .reduceOptions(new ReduceDataOptionsBuilder().calcs(['lastNotNull']))
-  if (levels !== undefined) builder.thresholds(thresholds(levels))
+    // Without any, Grafana takes 80 for a fault and colours the line by it.
+    .thresholds(thresholds(levels ?? {}))
   targets.forEach(({ query, legend }, index) => builder.withTarget(target(query.text, index).range().legendFormat(legend)))
   return builder
 }
@@ -219,6 +224,8 @@ function toTable(panel: Table): PanelBuilder {
       renameByName: Object.fromEntries([...Object.entries(labels), ...headings]),
     },
   })
+  for (const heading of [...Object.values(labels), ...values.map((value) => value.heading)])
+    builder.overrideByName(heading, [{ id: 'noValue', value: emptyCell }])
   for (const { heading, unit, levels } of values) {
     builder.overrideByName(heading, [
       { id: 'unit', value: unit satisfies Unit },
@@ -239,6 +246,7 @@ function toHeatMap(panel: HeatMap): PanelBuilder {
   const isHistogram = rows === 'buckets'
   const builder = describe(new heatmap.PanelBuilder(), panel, { width: columns / 2, height: 8 })
     .calculate(false)
+    .maxDataPoints(heatMapColumns)
     .color(new heatmap.HeatmapColorOptionsBuilder().mode(heatmap.HeatmapColorMode.Scheme).scheme('Oranges').steps(64))
     .withTarget(
       target(one.query.text)
