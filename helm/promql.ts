@@ -32,8 +32,10 @@ interface Pattern {
 /** Matches by a regular expression, which a variable of a dashboard is. */
 export const like = (pattern: string): Pattern => ({ pattern })
 
-/** Of a metric's series those whose labels match. */
-export type Match<M extends MetricName> = { readonly [L in LabelOf<M>]?: Matcher<ValueOf<L>> } & {
+/** Of a metric's series those whose labels match; of several matchers of one label, all have to. */
+export type Match<M extends MetricName> = {
+  readonly [L in LabelOf<M>]?: Matcher<ValueOf<L>> | readonly Matcher<ValueOf<L>>[]
+} & {
   readonly [L in Exclude<AnyLabel, LabelOf<M>>]?: never
 }
 
@@ -59,7 +61,9 @@ function matcherText(label: string, matcher: Matcher): string {
   return `${label}!~${quote(matcher.noneOf.join('|'))}`
 }
 function selector(metric: MetricName, match: object, suffix = ''): string {
-  const matchers = Object.entries(match as Record<string, Matcher>).map(([label, matcher]) => matcherText(label, matcher))
+  const matchers = Object.entries(match as Record<string, Matcher | readonly Matcher[]>).flatMap(([label, those]) =>
+    [those].flat().map((one) => matcherText(label, one)),
+  )
   return `${metric}${suffix}${matchers.length === 0 ? '' : `{${matchers.join(', ')}}`}`
 }
 const query = <L extends string>(text: string): Query<L> => ({ text })

@@ -14,6 +14,7 @@ it('writes matchers, ranges and aggregations', () => {
   expect(rate(drops, match).text).toBe(
     `rate(${drops}{node=~"$node", category!~"normal", direction=~"in|out", reason="x\\"y"}[$__rate_interval])`,
   )
+  expect(value(sockets, { pod: [like('$pod'), ''] }).text).toBe(`${sockets}{pod=~"$pod", pod=""}`)
   expect(sum(increase(drops, {}, '5m')).text).toBe(`sum(increase(${drops}[5m]))`)
   expect(topk(20, sum(value(sockets, {}), 'namespace', 'pod')).text).toBe(`topk(20, sum by (namespace, pod) (${sockets}))`)
   expect(quantile(0.95, sum(buckets('netvitals_dns_duration_seconds', {}), 'le', 'pod')).text).toBe(
@@ -49,6 +50,8 @@ it('lets nothing through that the catalogue has not', () => {
     () => rate(drops, { ...byDevice }),
     // @ts-expect-error the label's values are a closed list
     () => value(sockets, { state: { anyOf: ['close_wait', 'nonsense'] } }),
+    // @ts-expect-error the same of several matchers
+    () => value(sockets, { state: [like('.+'), 'nonsense'] }),
     // @ts-expect-error a sum by a label that is not there
     () => sum(value(sockets, {}), 'device'),
     // @ts-expect-error without what identifies a pod it has no workload
