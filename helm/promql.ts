@@ -125,6 +125,12 @@ export const and = operate('and')
 export const or = operate('or')
 export const unless = operate('unless')
 
+/** 0 where there is none of it, but is something of the other. */
+export const orZero = <L extends string, R extends L>(of: Query<L>, other: Query<R>): Query<L> => or(of, multiply(other, 0))
+/** A part of a whole: 0 if there is nothing of it, and nothing if there is no whole. */
+export const share = <L extends string, R extends L>(part: Query<L>, whole: Query<R>): Query<L> =>
+  divide(orZero(part, whole), above(whole, 0))
+
 /** Many series of the left beside one of the right; the result has the left's labels. */
 export const divideByOne = <L extends string, R extends L>(left: Query<L>, right: Query<R>, ...on: readonly R[]): Query<L> =>
   binary(`${nested(left)}\n/ on (${on.join(', ')}) group_left () ${nested(right)}`)
@@ -146,6 +152,15 @@ export const labelJoin = <L extends string, N extends string>(
   separator: string,
   ...from: readonly L[]
 ): Query<L | N> => query(`label_join(${of.text}, ${[name, separator, ...from].map(quote).join(', ')})`)
+
+/** Where all of a label fits the pattern, another is made of it, in which ${1} is the pattern's first group; elsewhere it stays as it was. */
+export const labelReplace = <L extends string, N extends string>(
+  of: Query<L>,
+  name: N,
+  replacement: string,
+  from: L | N,
+  pattern: string,
+): Query<L | N> => query(`label_replace(${of.text}, ${[name, replacement, from, pattern].map(quote).join(', ')})`)
 
 export const function_ = <L extends string>(
   name: 'clamp_min' | 'round' | 'abs',

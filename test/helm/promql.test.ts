@@ -1,5 +1,20 @@
 import { expect, it } from 'vitest'
-import { above, and, buckets, divide, increase, like, quantile, rate, sum, topk, value, withWorkload } from '../../helm/promql.ts'
+import {
+  above,
+  and,
+  buckets,
+  divide,
+  increase,
+  labelReplace,
+  like,
+  quantile,
+  rate,
+  share,
+  sum,
+  topk,
+  value,
+  withWorkload,
+} from '../../helm/promql.ts'
 
 const drops = 'netvitals_dropped_packets_total'
 const sockets = 'netvitals_tcp_sockets'
@@ -26,6 +41,18 @@ it('puts what binds weaker in parentheses', () => {
   const ratio = divide(value('netvitals_conntrack_entries', {}), value('netvitals_conntrack_entries_limit', {}))
   expect(ratio.text).toBe('netvitals_conntrack_entries\n/ netvitals_conntrack_entries_limit')
   expect(and(above(ratio, 0.8), ratio, 'node').text).toBe(`((${ratio.text})\n> 0.8)\nand on (node) (${ratio.text})`)
+})
+
+it('divides a part by its whole', () => {
+  const [part, whole] = [sum(rate(drops, { category: 'mtu' })), sum(rate(drops, {}))]
+  expect(share(part, whole).text).toBe(`(${part.text}\nor (${whole.text}\n* 0))\n/ (${whole.text}\n> 0)`)
+})
+
+it('makes a label of another', () => {
+  const listeners = value(sockets, { state: 'listen' })
+  expect(labelReplace(listeners, 'app', '$1', 'pod', '(.+)-\\d+').text).toBe(
+    `label_replace(${listeners.text}, "app", "$1", "pod", "(.+)-\\\\d+")`,
+  )
 })
 
 it('gives pods their workload', () => {
@@ -58,6 +85,10 @@ it('lets nothing through that the catalogue has not', () => {
     () => withWorkload(sum(value(sockets, {}), 'namespace'), {}),
     // @ts-expect-error the right side has a label that the left has not
     () => divide(sum(value(sockets, {}), 'pod'), sum(value(sockets, {}), 'state')),
+    // @ts-expect-error the same of a share
+    () => share(sum(value(sockets, {}), 'pod'), sum(value(sockets, {}), 'state')),
+    // @ts-expect-error a label is made of one that is not there
+    () => labelReplace(sum(value(sockets, {}), 'pod'), 'family', 'ipv4', 'device', 'eth0'),
   ]
   expect(attempts.length).toBeGreaterThan(0)
 })
