@@ -30,6 +30,8 @@ export const thresholds = {
   dnsErrorRatio: { warning: 0.05, fault: 0.2 },
   /** Queries without an answer, of all queries. */
   dnsUnansweredRatio: { warning: 0.01, fault: 0.05 },
+  /** Queries that failed only because of the search list, of all queries. */
+  dnsSearchFailureRatio: { warning: 0.5 },
   dnsSeconds: { warning: 0.5, fault: 2 },
   /** Answers of the 5xx, of all requests. */
   httpErrorRatio: { warning: 0.01, fault: 0.05 },
