@@ -51,6 +51,8 @@ export interface Graph extends Common {
   /** Laid on each other: their sum means something. */
   readonly isStacked?: boolean
   readonly max?: number
+  /** Of series whose names mean good or bad; the others have those that Grafana gives. */
+  readonly colours?: Readonly<Record<string, 'green' | 'blue' | 'orange' | 'red' | 'purple'>>
 }
 /** One number, or a few. */
 export interface Stat extends Common {

@@ -24,6 +24,7 @@ import {
   DashboardLinkBuilder,
   DashboardLinkType,
   DatasourceVariableBuilder,
+  FieldColorModeId,
   type Panel as GrafanaPanel,
   QueryVariableBuilder,
   RowBuilder,
@@ -167,7 +168,7 @@ function thresholds({ warning, fault }: NonNullable<Graph['levels']>): Threshold
 }
 
 function toGraph(panel: Graph): PanelBuilder {
-  const { targets, unit, levels, isStacked = false, max } = panel
+  const { targets, unit, levels, isStacked = false, max, colours = {} } = panel
   const builder = describe(new timeseries.PanelBuilder(), panel, { width: columns / 2, height: 8 })
     .unit(unit)
     .min(0)
@@ -186,6 +187,8 @@ function toGraph(panel: Graph): PanelBuilder {
     .tooltip(new VizTooltipOptionsBuilder().mode(TooltipDisplayMode.Multi).sort(SortOrder.Descending))
   if (max !== undefined) builder.max(max)
   if (isStacked) builder.stacking(new StackingConfigBuilder().mode(StackingMode.Normal))
+  for (const [name, fixedColor] of Object.entries(colours))
+    builder.overrideByName(name, [{ id: 'color', value: { mode: FieldColorModeId.Fixed, fixedColor } }])
   if (levels !== undefined)
     builder
       .thresholds(thresholds(levels))
