@@ -1,5 +1,7 @@
 import type { Board } from './board.ts'
+import { dnsClusterBoard } from './dns-cluster.ts'
+import { dnsWorkloadBoard } from './dns-workload.ts'
 import { dropsBoard } from './drops.ts'
 
 /** Every dashboard. */
-export const boards: readonly Board[] = [dropsBoard]
+export const boards: readonly Board[] = [dropsBoard, dnsClusterBoard, dnsWorkloadBoard]
