@@ -72,6 +72,9 @@ const nested = ({ text, isBinary }: Query): string => (isBinary ? `(${text})` : 
 
 /** Of a gauge, as it is. */
 export const value = <M extends Gauge>(metric: M, match: Match<M>): Query<LabelOf<M>> => query(selector(metric, match))
+/** Of a gauge, the largest in the whole time. */
+export const maxOverTime = <M extends Gauge>(metric: M, match: Match<M>, window: string = shownWindow): Query<LabelOf<M>> =>
+  query(`max_over_time(${selector(metric, match)}[${window}])`)
 /** Of a counter, per second. */
 export const rate = <M extends Counter>(metric: M, match: Match<M>, window: string = stepWindow): Query<LabelOf<M>> =>
   query(`rate(${selector(metric, match)}[${window}])`)
@@ -153,12 +156,12 @@ export const labelJoin = <L extends string, N extends string>(
   ...from: readonly L[]
 ): Query<L | N> => query(`label_join(${of.text}, ${[name, separator, ...from].map(quote).join(', ')})`)
 
-/** Where all of a label fits the pattern, another is made of it, in which ${1} is the pattern's first group; elsewhere it stays as it was. */
+/** With a label made of another's value where that fits the pattern, which may be empty; else as it was. */
 export const labelReplace = <L extends string, N extends string>(
   of: Query<L>,
   name: N,
   replacement: string,
-  from: L | N,
+  from: NoInfer<L>,
   pattern: string,
 ): Query<L | N> => query(`label_replace(${of.text}, ${[name, replacement, from, pattern].map(quote).join(', ')})`)
 

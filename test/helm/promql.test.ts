@@ -5,8 +5,10 @@ import {
   buckets,
   divide,
   increase,
+  labelJoin,
   labelReplace,
   like,
+  maxOverTime,
   quantile,
   rate,
   share,
@@ -34,6 +36,20 @@ it('writes matchers, ranges and aggregations', () => {
   expect(topk(20, sum(value(sockets, {}), 'namespace', 'pod')).text).toBe(`topk(20, sum by (namespace, pod) (${sockets}))`)
   expect(quantile(0.95, sum(buckets('netvitals_dns_duration_seconds', {}), 'le', 'pod')).text).toBe(
     'histogram_quantile(0.95, sum by (le, pod) (increase(netvitals_dns_duration_seconds_bucket[$__rate_interval])))',
+  )
+})
+
+it('makes labels of labels', () => {
+  const joined = labelJoin(value(sockets, {}), 'whose', '/', 'namespace', 'pod')
+  expect(joined.text).toBe(`label_join(${sockets}, "whose", "/", "namespace", "pod")`)
+  expect(labelReplace(joined, 'whose', '$1', 'whose', '([^/]+)/\\d').text).toBe(
+    `label_replace(${joined.text}, "whose", "$1", "whose", "([^/]+)/\\\\d")`,
+  )
+})
+
+it('looks back over what is shown', () => {
+  expect(maxOverTime('netvitals_tcp_rtt_max_seconds', { pod: 'x' }).text).toBe(
+    'max_over_time(netvitals_tcp_rtt_max_seconds{pod="x"}[$__range])',
   )
 })
 
@@ -81,6 +97,10 @@ it('lets nothing through that the catalogue has not', () => {
     () => value(sockets, { state: [like('.+'), 'nonsense'] }),
     // @ts-expect-error a sum by a label that is not there
     () => sum(value(sockets, {}), 'device'),
+    // @ts-expect-error a label made of one that is not there
+    () => labelReplace(value(sockets, {}), 'whose', '$1', 'device', '(.*)'),
+    // @ts-expect-error the largest of a counter
+    () => maxOverTime(drops, {}),
     // @ts-expect-error without what identifies a pod it has no workload
     () => withWorkload(sum(value(sockets, {}), 'namespace'), {}),
     // @ts-expect-error the right side has a label that the left has not
