@@ -70,8 +70,8 @@ export interface Table extends Omit<Common, 'unit'> {
     readonly query: Query
     readonly levels?: Common['levels']
   }[]
-  /** A column's heading: the largest first. */
-  readonly sortBy?: string
+  /** A column's heading, or several, each for what is equal in those before: the largest first. */
+  readonly sortBy?: string | readonly string[]
 }
 /** Colours over time: a row for each series, or for each bucket of a histogram (its legend is {{le}}). */
 export interface HeatMap extends Common {
@@ -79,10 +79,10 @@ export interface HeatMap extends Common {
   readonly rows: 'series' | 'buckets'
   readonly target: Target
 }
-/** Who talks to whom: of a query whose labels are made by nodeGraphEdges. */
+/** Who talks to whom: an arrow for each series, with its value. `color` is Grafana's name of one. */
 export interface NodeGraph extends Common {
   readonly kind: 'nodegraph'
-  readonly query: Query<'id' | 'source' | 'target'>
+  readonly query: Query<'id' | 'source' | 'target' | 'color'>
 }
 export type Panel = Graph | Stat | Table | HeatMap | NodeGraph
 

@@ -240,7 +240,9 @@ function toTable(panel: Table): PanelBuilder {
           ]),
     ])
   }
-  if (sortBy !== undefined) builder.sortBy([new TableSortByFieldStateBuilder().displayName(sortBy).desc(true)])
+  const sorted = typeof sortBy === 'string' ? [sortBy] : (sortBy ?? [])
+  if (sorted.length > 0)
+    builder.sortBy(sorted.map((heading) => new TableSortByFieldStateBuilder().displayName(heading).desc(true)))
   return builder
 }
 
