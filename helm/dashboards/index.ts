@@ -2,7 +2,9 @@ import type { Board } from './board.ts'
 import { dnsClusterBoard } from './dns-cluster.ts'
 import { dnsWorkloadBoard } from './dns-workload.ts'
 import { dropsBoard } from './drops.ts'
+import { edgesBoard } from './edges.ts'
 import { httpBoard } from './http.ts'
+import { tcpHealthBoard } from './tcp-health.ts'
 
 /** Every dashboard. */
-export const boards: readonly Board[] = [dropsBoard, dnsClusterBoard, dnsWorkloadBoard, httpBoard]
+export const boards: readonly Board[] = [dropsBoard, dnsClusterBoard, dnsWorkloadBoard, tcpHealthBoard, edgesBoard, httpBoard]

@@ -9,6 +9,22 @@ export const variables = {
   workload_type: { label: 'Workload type', metric: 'netvitals_pod_info', of: ['cluster', 'job', 'node', 'namespace'] },
   workload: { label: 'Workload', metric: 'netvitals_pod_info', of: ['cluster', 'job', 'node', 'namespace', 'workload_type'] },
   pod: { label: 'Pod', metric: 'netvitals_tcp_sent_segments_total', of: ['cluster', 'job', 'node', 'namespace'] },
+  server_namespace: { label: 'Server namespace', metric: 'netvitals_edge_connects_total', of: ['cluster', 'job', 'node'] },
+  server_workload: {
+    label: 'Server',
+    metric: 'netvitals_edge_connects_total',
+    of: ['cluster', 'job', 'node', 'server_namespace'],
+  },
+  client_namespace: {
+    label: 'Client namespace',
+    metric: 'netvitals_edge_connects_total',
+    of: ['cluster', 'job', 'node', 'server_namespace', 'server_workload'],
+  },
+  client_workload: {
+    label: 'Client',
+    metric: 'netvitals_edge_connects_total',
+    of: ['cluster', 'job', 'node', 'server_namespace', 'server_workload', 'client_namespace'],
+  },
 } as const
 export type VariableName = keyof typeof variables
 
@@ -19,3 +35,11 @@ export const inNamespaces = { ...here, namespace: like('$namespace') } as const
 export const inPods = { ...inNamespaces, pod: like('$pod') } as const
 /** Of netvitals_pod_info. */
 export const inWorkloads = { ...inNamespaces, workload_type: like('$workload_type'), workload: like('$workload') } as const
+/** Of edges. */
+export const inEdges = {
+  ...here,
+  server_namespace: like('$server_namespace'),
+  server_workload: like('$server_workload'),
+  client_namespace: like('$client_namespace'),
+  client_workload: like('$client_workload'),
+} as const
