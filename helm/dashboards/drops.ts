@@ -17,7 +17,7 @@ export const dropsBoard: Board = {
           kind: 'graph',
           title: 'Dropped packets by reason',
           description:
-            'Packets a second that the kernel dropped, by its own reason; clean-up that harms nobody is left out. One reason that stands out tells where to look: the reference says what each category means, and `netvitals observe --drops` shows single packets.',
+            'Packets a second that the kernel dropped, by its own reason; clean-up that harms nobody is left out. One reason that stands out tells where to look: the reference says what each category means, and `netvitals observe -t drop` shows single packets.',
           unit: 'pps',
           empty: 'No packet was dropped',
           targets: [{ query: topk(20, sum(rate('netvitals_dropped_packets_total', harmful), 'reason')), legend: '{{reason}}' }],
