@@ -370,7 +370,7 @@ export const edgesBoard: Board = {
       ],
     },
     {
-      title: 'Edges',
+      title: 'Edge by edge',
       panels: [
         {
           kind: 'table',
