@@ -1,3 +1,4 @@
+import { shownWindow, stepWindow } from '../promql.ts'
 import { type Board, type Panel, targetsOf } from './board.ts'
 import type { Story } from './stories.ts'
 import { variables } from './variables.ts'
@@ -19,9 +20,19 @@ function renderStory({ says, boards: places }: Story, boards: readonly Board[]):
   return `### “${says}”\n\n${lines.join('\n')}\n`
 }
 
+const [step, shown] = ['5m', '1h']
+/** As Prometheus takes it: of everything, with windows as they are by default. */
+const withoutVariables = (query: string): string =>
+  query
+    .replaceAll(/\w+=~"\$\w+"(, )?/g, '')
+    .replaceAll(/(, )?\}/g, '}')
+    .replaceAll('{}', '')
+    .replaceAll(stepWindow, step)
+    .replaceAll(shownWindow, shown)
+
 function renderPanel(panel: Panel): string {
   const headings = panel.kind === 'table' ? panel.columns.map(({ heading }) => `# ${heading}\n`) : []
-  const queries = targetsOf(panel).map(({ query }, index) => `${headings[index] ?? ''}${query.text}`)
+  const queries = targetsOf(panel).map(({ query }, index) => `${headings[index] ?? ''}${withoutVariables(query.text)}`)
   return `**${panel.title}** (${kinds[panel.kind]}). ${panel.description} If there is nothing: “${panel.empty}”.
 
 \`\`\`promql
@@ -47,7 +58,7 @@ export function renderDashboards(boards: readonly Board[], stories: readonly Sto
 
 Written from helm/dashboards/; a test compares. First what people come with, the most urgent first, and on which board and panel the answer is; then every board with its panels and what they ask Prometheus.
 
-In the queries, \`$cluster\` and the like are what the board is narrowed to, \`$__rate_interval\` is at least four scrapes, and \`$__range\` all the time shown.
+The queries can be given to Prometheus as they stand: without what the board is narrowed to, with ${step} for what is a step of a graph there, and ${shown} for all the time shown.
 
 ## What people come with
 

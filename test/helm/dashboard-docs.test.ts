@@ -28,6 +28,12 @@ describe('docs/dashboards.md', () => {
     expect(titles.filter((title, index) => titles.indexOf(title) !== index)).toEqual([])
   })
 
+  it('has queries without variables, and with labels that are no variable', () => {
+    const text = renderDashboards(boards, stories)
+    expect(text).not.toMatch(/\$[a-z_]|\{\}|, \}|\{, /)
+    expect(text).toContain('netvitals_tcp_sockets{state="close_wait"}')
+  })
+
   it('tells each story once', () => {
     const sentences = stories.map(({ says }) => says)
     expect(new Set(sentences).size).toBe(sentences.length)
