@@ -100,9 +100,13 @@ function columns(which: Query<EndLabel>): Table['columns'] {
     query: sum(nameEnds<never>(and(of, which)), 'client', 'server'),
   })
   const counted = (heading: string, of: Query<EndLabel>) => column(heading, 'short', function_('round', of))
-  const meanRoundTrip = divide(
-    bothEnds(sumRate('netvitals_edge_rtt_seconds', inEdges, shownWindow)),
-    above(bothEnds(countRate('netvitals_edge_rtt_seconds', inEdges, shownWindow)), 0),
+  // Each end has measured its own: the longer of the two means.
+  const meanRoundTrip = max(
+    divide(
+      bothEnds(sumRate('netvitals_edge_rtt_seconds', inEdges, shownWindow), 'reporter'),
+      above(bothEnds(countRate('netvitals_edge_rtt_seconds', inEdges, shownWindow), 'reporter'), 0),
+    ),
+    ...ends,
   )
   return [
     counted('Failed connects', inAll.failed),
@@ -200,7 +204,6 @@ export const edgesBoard: Board = {
             'Packets a second between workloads that the nodes of either end dropped; clean-up that harms nobody is left out. Any that stay say that the node itself is the reason: see Dropped packets by category.',
           unit: 'pps',
           empty: 'No packet was dropped',
-          levels: thresholds.dropsPerSecond,
           targets: [{ query: sum(drops), legend: 'dropped' }],
         },
         {
@@ -376,7 +379,7 @@ export const edgesBoard: Board = {
           kind: 'table',
           title: 'Edges that hurt',
           description:
-            'The edges with the most failed connects, resets, segments sent again and dropped packets in all the time shown, five of each; failed connects first. Counts are of both ends, round-trip times of either, connections of now. `netvitals show edges` has the same of one node.',
+            'The edges with the most failed connects, resets, segments sent again and dropped packets in all the time shown, five of each; failed connects first. Retransmissions and drops are of both ends together, round-trip times of the end that has the longer; connections are of now. `netvitals show edges` has the same of one node.',
           empty: 'Nothing failed and nothing was lost',
           labels: { client: 'Client', server: 'Server' },
           columns: columns(inTrouble),

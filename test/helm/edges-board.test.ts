@@ -4,9 +4,9 @@ import { edgesBoard } from '../../helm/dashboards/edges.ts'
 import { checkQueries, prometheusMissing } from './promtool.ts'
 
 /** The query of a panel over all there is, of ten minutes. */
-function queryOf(title: string): string {
+function queryOf(title: string, column = 0): string {
   const panels = edgesBoard.rows.flatMap((row) => row.panels).filter((panel) => panel.title === title)
-  const [text = ''] = panels.flatMap(targetsOf).map(({ query }) => query.text)
+  const text = panels.flatMap(targetsOf)[column]?.query.text ?? ''
   expect(text).not.toBe('')
   return edgesBoard.variables
     .toSorted((a, b) => b.length - a.length)
@@ -42,6 +42,21 @@ describe.skipIf(prometheusMissing)('the board Edges', () => {
           [`{${named}, reporter="client"}`, 1],
         ],
       },
+    )
+  })
+
+  it('has the mean round-trip time of the end that measures the longer', () => {
+    const table = edgesBoard.rows.flatMap((row) => row.panels).find(({ title }) => title === 'Busiest edges')
+    const headings = table?.kind === 'table' ? table.columns.map(({ heading }) => heading) : []
+    checkQueries(
+      {
+        [edge('sent_bytes_total', 'client', 'node-1')]: '0+60x10',
+        [edge('rtt_seconds_sum', 'client', 'node-1')]: '0+1x10',
+        [edge('rtt_seconds_count', 'client', 'node-1')]: '0+4x10',
+        [edge('rtt_seconds_sum', 'server', 'node-3')]: '0+1x10',
+        [edge('rtt_seconds_count', 'server', 'node-3')]: '0+8x10',
+      },
+      { [queryOf('Busiest edges', headings.indexOf('Mean RTT'))]: [['{client="shop/web", server="shop/cart"}', 0.25]] },
     )
   })
 
