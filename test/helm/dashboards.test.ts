@@ -3,7 +3,8 @@ import path from 'node:path'
 import type { SyntaxNodeRef } from '@lezer/common'
 import { parser } from '@prometheus-io/lezer-promql'
 import { describe, expect, it } from 'vitest'
-import { catalogue, type MetricName } from '../../agent/metrics/catalogue.ts'
+import { catalogue, type MetricDefinition, type MetricName } from '../../agent/metrics/catalogue.ts'
+import { type LabelName, labels } from '../../agent/metrics/labels.ts'
 import { toGrafana } from '../../helm/dashboards/grafana.ts'
 import { boards } from '../../helm/dashboards/index.ts'
 
@@ -36,15 +37,23 @@ interface Variable {
   readonly refresh?: number
 }
 
+/** What stands for Grafana's intervals. */
+const rateInterval = '4m'
+const range = '9m'
 /** An expression with Grafana's variables filled in, taken apart by the grammar of Prometheus. */
 function parse(expression: string) {
-  const text = expression.replaceAll(/\$__(rate_interval|range|interval)\b/g, '5m').replaceAll(/\$\w+/g, 'x')
-  const found = { errors: [] as string[], selectors: [] as string[], calls: [] as { name: string; text: string }[] }
+  const text = expression
+    .replaceAll('$__rate_interval', rateInterval)
+    .replaceAll('$__range', range)
+    .replaceAll(/\$[a-z_]+/g, 'x')
+  const calls: { name: string; text: string }[] = []
+  const found = { errors: [] as string[], selectors: [] as string[], ranges: [] as string[], calls }
   const textOf = ({ from, to }: SyntaxNodeRef): string => text.slice(from, to)
   parser.parse(text).iterate({
     enter(node) {
       if (node.type.isError) found.errors.push(`at ${node.from}: ${text.slice(Math.max(0, node.from - 20), node.to + 20)}`)
       if (node.name === 'VectorSelector') found.selectors.push(textOf(node))
+      if (node.name === 'MatrixSelector') found.ranges.push(/\[([^\]]*)\]$/.exec(textOf(node))?.[1] ?? '')
       if (node.name === 'FunctionCall') found.calls.push({ name: textOf(node).split('(', 1)[0]!.trim(), text: textOf(node) })
     },
   })
@@ -109,11 +118,10 @@ describe.each(boards.map((board) => ({ title: board.title, board })))('$title', 
 
   it('target-promql, target-rate-interval, target-job, target-counter-agg', () => {
     for (const { expr, title } of targets) {
-      const { errors, selectors, calls } = parse(expr)
+      const { errors, selectors, calls, ranges } = parse(expr)
       expect(errors, `${title}: ${expr}`).toEqual([])
       expect(selectors.length, title).toBeGreaterThan(0)
-      const ranges = [...expr.matchAll(/\[([^\]]+)\]/g)].map(([, range]) => range)
-      for (const range of ranges) expect(['$__rate_interval', '$__range', '1h'], `${title}: ${expr}`).toContain(range)
+      for (const one of ranges) expect([rateInterval, range, '1h'], `${title}: ${expr}`).toContain(one)
       for (const selector of selectors) {
         expect(Object.keys(catalogue), title).toContain(catalogued(metricOf(selector)))
         expect(selector, title).toContain('job=~"x"')
@@ -145,12 +153,17 @@ describe.each(boards.map((board) => ({ title: board.title, board })))('$title', 
   })
 
   it('a legend has at most 20 entries', () => {
-    const openLabels = ['pod', 'workload', 'namespace', 'device', 'reason', 'port', 'client_workload', 'server_workload']
+    /** Whether the label may have more values than that. */
+    const isOpen = (label: string, metric: string): boolean => {
+      const { only = {} }: MetricDefinition = catalogue[catalogued(metric) as MetricName]
+      return label in labels && !(label in only) && 'max' in labels[label as LabelName] && !['node', 'cluster'].includes(label)
+    }
     for (const { title, expr, legendFormat = '' } of charts
       .filter(({ type }) => type === 'timeseries')
       .flatMap(({ title, targets = [] }) => targets.map((target) => ({ title, ...target })))) {
       const named = [...legendFormat.matchAll(/\{\{(\w+)\}\}/g)].map(([, label]) => label!)
-      if (!named.some((label) => openLabels.includes(label))) continue
+      const [metric = ''] = parse(expr).selectors.map(metricOf)
+      if (!named.some((label) => isOpen(label, metric))) continue
       const [, most = '999'] = /topk\((\d+),/.exec(expr) ?? []
       expect(Number(most), `${title}: ${expr}`).toBeLessThanOrEqual(20)
     }
