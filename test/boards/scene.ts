@@ -41,8 +41,8 @@ export interface SceneOptions {
   readonly network: number
   /** Of Prometheus. */
   readonly port: number
-  /** What this machine cannot do, as an exporter would show it: counters that grow by one each second. */
-  readonly recorded: readonly string[]
+  /** What this machine cannot be made to count, as an exporter would show it: counters grow by one each second. */
+  readonly recorded: { readonly counters: readonly string[]; readonly gauges: Readonly<Record<string, number>> }
   readonly ruleFiles?: readonly string[]
 }
 
@@ -97,11 +97,14 @@ export async function createScene({ name, network, port, recorded, ruleFiles = [
   }
 }
 
-/** An exporter of series that count seconds. */
-function startRecording({ name }: Namespace, series: readonly string[]) {
+function startRecording({ name }: Namespace, { counters, gauges }: SceneOptions['recorded']) {
+  const info = `netvitals_pod_info{namespace="shop",pod="${backend.name}",workload="backend",workload_type="statefulset",host_network="false"}`
   const program = `const since = Date.now(); require('node:http').createServer((_, response) => {
+    const seconds = Math.round((Date.now() - since) / 1000)
+    const counters = ${JSON.stringify(counters)}.map((series) => [series, seconds])
+    const all = [...counters, ...Object.entries(${JSON.stringify({ ...gauges, [info]: 1 })})]
     response.setHeader('Content-Type', 'text/plain; version=0.0.4; charset=utf-8')
-    response.end(${JSON.stringify(series)}.map((one) => one + ' ' + Math.round((Date.now() - since) / 1000) + '\\n').join(''))
+    response.end(all.map(([series, value]) => series + ' ' + value + '\\n').join(''))
   }).listen(${recordedPort}, '127.0.0.1')`
   return spawn('ip', ['netns', 'exec', name, process.execPath, '-e', program], { stdio: 'ignore' })
 }
@@ -160,10 +163,11 @@ async function misbehave({ a, b, exec, hold, run }: Topology, host: Namespace, t
     exec(host, 'ip', 'route', 'add', 'blackhole', '198.51.100.0/24')
     await send(a, '198.51.100.1', 7001, 20)
     await send(host, '198.51.100.1', 7001, 20)
-    exec(host, 'ip', 'link', 'add', 'dummy0', 'type', 'dummy')
-    exec(host, 'ip', 'address', 'add', '192.0.2.1/24', 'dev', 'dummy0')
-    exec(host, 'ip', 'link', 'set', 'dummy0', 'up')
-    exec(host, 'tc', 'qdisc', 'add', 'dev', 'dummy0', 'root', 'tbf', 'rate', '100kbit', 'burst', '3000', 'limit', '5000')
+    exec(host, 'ip', 'link', 'add', 'uplink', 'type', 'veth', 'peer', 'name', 'far')
+    exec(host, 'ip', 'address', 'add', '192.0.2.1/24', 'dev', 'uplink')
+    for (const end of ['uplink', 'far']) exec(host, 'ip', 'link', 'set', end, 'up')
+    exec(host, 'ip', 'neighbour', 'add', '192.0.2.2', 'lladdr', '02:00:00:00:00:02', 'dev', 'uplink')
+    exec(host, 'tc', 'qdisc', 'add', 'dev', 'uplink', 'root', 'tbf', 'rate', '100kbit', 'burst', '3000', 'limit', '5000')
     await send(host, '192.0.2.2', 9, 200, { bytes: 100 })
     await send(host, `${host.ipv4.slice(0, host.ipv4.lastIndexOf('.'))}.99`, 9, 3) // no such neighbour
   }
@@ -237,11 +241,21 @@ async function misbehave({ a, b, exec, hold, run }: Topology, host: Namespace, t
     exec(b, 'sysctl', '-qw', 'net.ipv4.tcp_syncookies=1')
   }
 
-  async function askNames(): Promise<void> {
-    await traffic.hold(b, 'dns-traffic.mjs', 'serve', { addresses: [to] })
+  /** Of the pods each other, and of the node and a pod. */
+  const pairs = [
+    [a, b],
+    [host, b],
+    [a, host],
+  ] as const
+
+  const askNames = (): Promise<unknown> =>
+    Promise.all([b, host].map((server) => traffic.hold(server, 'dns-traffic.mjs', 'serve', { addresses: [server.ipv4] }))).then(
+      () => Promise.all(pairs.map(([client, server]) => askNamesOf(client, server.ipv4))),
+    )
+  async function askNamesOf(client: Namespace, server: string): Promise<void> {
     const ask = (...names: string[]): Promise<unknown> =>
-      traffic.run(a, 'dns-traffic.mjs', 'ask', {
-        server: to,
+      traffic.run(client, 'dns-traffic.mjs', 'ask', {
+        server,
         questions: names.flatMap((one) => ['A', 'AAAA'].map((type) => ({ name: one, type, count: 10 }))),
         waitMs: 500,
       })
@@ -251,8 +265,11 @@ async function misbehave({ a, b, exec, hold, run }: Topology, host: Namespace, t
     await ask('nxdomain.api') // what the search list was for
   }
 
-  async function askPages(): Promise<void> {
-    await traffic.hold(b, 'http-traffic.mjs', 'serve', { addresses: [to], ports: [8080] })
+  const askPages = (): Promise<unknown> =>
+    Promise.all(
+      [b, host].map((server) => traffic.hold(server, 'http-traffic.mjs', 'serve', { addresses: [server.ipv4], ports: [8080] })),
+    ).then(() => Promise.all(pairs.map(([client, server]) => askPagesOf(client, server.ipv4))))
+  async function askPagesOf(client: Namespace, server: string): Promise<void> {
     const get = (address: string, count: number): object => ({ method: 'GET', path: address, count })
     const requests = [
       get('/', 100),
@@ -261,9 +278,9 @@ async function misbehave({ a, b, exec, hold, run }: Topology, host: Namespace, t
       get('/after/50', 5),
       { method: 'POST', path: '/status/201', count: 10, body: 100 },
     ]
-    await traffic.run(a, 'http-traffic.mjs', 'ask', { host: to, port: 8080, requests })
-    await traffic.run(a, 'http-traffic.mjs', 'ask', { host: to, port: 8080, requests: [get('/never', 5)], close: true })
-    await traffic.run(a, 'http-traffic.mjs', 'speakHttp2', { host: to, port: 8080 }).catch(() => undefined)
+    await traffic.run(client, 'http-traffic.mjs', 'ask', { host: server, port: 8080, requests })
+    await traffic.run(client, 'http-traffic.mjs', 'ask', { host: server, port: 8080, requests: [get('/never', 5)], close: true })
+    await traffic.run(client, 'http-traffic.mjs', 'speakHttp2', { host: server, port: 8080 }).catch(() => undefined)
   }
 
   async function exhaustPorts(): Promise<void> {

@@ -19,10 +19,14 @@ export const scrapeSeconds = 2
 export const scrapes = (count: number): Promise<void> =>
   new Promise((resolve) => setTimeout(resolve, count * scrapeSeconds * 1000 + 500))
 
+export type Result = { metric: Record<string, string>; value?: [number, string]; values?: [number, string][] }[]
+
 export interface Prometheus {
   /** Of its HTTP API: `/api/v1/…`. */
   ask(url: string): unknown
-  query(expression: string): { metric: Record<string, string>; value?: [number, string]; values?: [number, string][] }[]
+  query(expression: string): Result
+  /** The same of many at once; of one that fails what Prometheus says. */
+  queries(expressions: readonly string[]): readonly (Result | string)[]
   /** The values of the one series, in the order they were scraped. */
   samples(selector: string): number[]
   stop(): void
@@ -72,15 +76,32 @@ export function startPrometheus(
     ),
     { stdio: 'ignore' },
   )
-  const ask = (url: string): unknown => {
-    const script = `fetch(${JSON.stringify(`http://127.0.0.1:${port}${url}`)}).then((answer) => answer.text()).then(console.log)`
-    return JSON.parse(execFileSync(...run(process.execPath, '-e', script), { encoding: 'utf8', maxBuffer: 1 << 26 }))
+  const askAll = (urls: readonly string[]): readonly unknown[] => {
+    const script = `const ask = (url) => fetch('http://127.0.0.1:${port}' + url).then((answer) => answer.json())
+      let urls = ''
+      process.stdin.on('data', (text) => (urls += text)).on('end', async () => {
+        const answers = []
+        for (const url of JSON.parse(urls)) answers.push(await ask(url))
+        process.stdout.write(JSON.stringify(answers))
+      })`
+    const [program, parameters] = run(process.execPath, '-e', script)
+    return JSON.parse(execFileSync(program, parameters, { input: JSON.stringify(urls), encoding: 'utf8', maxBuffer: 1 << 28 }))
   }
-  const query: Prometheus['query'] = (expression) =>
-    (ask(`/api/v1/query?query=${encodeURIComponent(expression)}`) as { data: { result: [] } }).data.result
+  const ask = (url: string): unknown => askAll([url])[0]
+  const queries: Prometheus['queries'] = (expressions) =>
+    askAll(expressions.map((expression) => `/api/v1/query?query=${encodeURIComponent(expression)}`)).map((answer) => {
+      const { data, error } = answer as { data?: { result: Result }; error?: string }
+      return data?.result ?? error ?? 'no answer'
+    })
+  const query: Prometheus['query'] = (expression) => {
+    const [result] = queries([expression])
+    if (typeof result !== 'object') throw new Error(`${expression}: ${result}`)
+    return result
+  }
   return {
     ask,
     query,
+    queries,
     samples: (selector) => query(`${selector}[5m]`)[0]?.values?.map(([, value]) => Number(value)) ?? [],
     stop() {
       server.kill('SIGKILL')
