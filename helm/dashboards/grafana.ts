@@ -87,8 +87,8 @@ function toVariable(name: VariableName, shown: readonly VariableName[]): QueryVa
   const narrowing: readonly string[] = name === 'pod' && shown.includes('workload') ? [...of, 'workload_type', 'workload'] : of
   const matchers = narrowing.filter((one) => shown.includes(one as VariableName)).map((one) => `${one}=~"$${one}"`)
   const query = `label_values(${metric}${matchers.length === 0 ? '' : `{${matchers.join(', ')}}`}, ${name})`
-  // What a scrape has no such label for is among all of them; a job and a workload each series has.
-  const all = ['job', 'workload', 'workload_type'].includes(name) ? '.+' : '.*'
+  // What has no such label, or an empty one, is among all of them; a job each series has.
+  const all = name === 'job' ? '.+' : '.*'
   return new QueryVariableBuilder(name)
     .label(label)
     .datasource(datasource)
