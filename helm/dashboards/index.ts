@@ -4,7 +4,16 @@ import { dnsWorkloadBoard } from './dns-workload.ts'
 import { dropsBoard } from './drops.ts'
 import { edgesBoard } from './edges.ts'
 import { httpBoard } from './http.ts'
+import { podFlowsNamespaceBoard } from './pod-flows-namespace.ts'
 import { tcpHealthBoard } from './tcp-health.ts'
 
-/** Every dashboard. */
-export const boards: readonly Board[] = [dropsBoard, dnsClusterBoard, dnsWorkloadBoard, tcpHealthBoard, edgesBoard, httpBoard]
+/** Every dashboard, in the order of Grafana's list of links. */
+export const boards: readonly Board[] = [
+  dropsBoard,
+  podFlowsNamespaceBoard,
+  dnsClusterBoard,
+  dnsWorkloadBoard,
+  tcpHealthBoard,
+  edgesBoard,
+  httpBoard,
+]
