@@ -5,12 +5,14 @@ import { dropsBoard } from './drops.ts'
 import { edgesBoard } from './edges.ts'
 import { httpBoard } from './http.ts'
 import { podFlowsNamespaceBoard } from './pod-flows-namespace.ts'
+import { podFlowsWorkloadBoard } from './pod-flows-workload.ts'
 import { tcpHealthBoard } from './tcp-health.ts'
 
 /** Every dashboard, in the order of Grafana's list of links. */
 export const boards: readonly Board[] = [
   dropsBoard,
   podFlowsNamespaceBoard,
+  podFlowsWorkloadBoard,
   dnsClusterBoard,
   dnsWorkloadBoard,
   tcpHealthBoard,
