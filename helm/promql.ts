@@ -28,9 +28,11 @@ export type Matcher<V extends string = string> =
   | Pattern
 interface Pattern {
   readonly pattern: string
+  readonly isNegative: boolean
 }
 /** Matches by a regular expression, which a variable of a dashboard is. */
-export const like = (pattern: string): Pattern => ({ pattern })
+export const like = (pattern: string): Pattern => ({ pattern, isNegative: false })
+export const unlike = (pattern: string): Pattern => ({ pattern, isNegative: true })
 
 /** Of a metric's series those whose labels match; of several matchers of one label, all have to. */
 export type Match<M extends MetricName> = {
@@ -56,7 +58,7 @@ export const shownWindow = '$__range'
 const quote = (text: string): string => JSON.stringify(text)
 function matcherText(label: string, matcher: Matcher): string {
   if (typeof matcher === 'string') return `${label}=${quote(matcher)}`
-  if ('pattern' in matcher) return `${label}=~${quote(matcher.pattern)}`
+  if ('pattern' in matcher) return `${label}${matcher.isNegative ? '!~' : '=~'}${quote(matcher.pattern)}`
   if ('anyOf' in matcher) return `${label}=~${quote(matcher.anyOf.join('|'))}`
   return `${label}!~${quote(matcher.noneOf.join('|'))}`
 }
@@ -72,9 +74,12 @@ const nested = ({ text, isBinary }: Query): string => (isBinary ? `(${text})` : 
 
 /** Of a gauge, as it is. */
 export const value = <M extends Gauge>(metric: M, match: Match<M>): Query<LabelOf<M>> => query(selector(metric, match))
-/** Of a gauge, the largest in the whole time. */
-export const maxOverTime = <M extends Gauge>(metric: M, match: Match<M>, window: string = shownWindow): Query<LabelOf<M>> =>
+/** Of a gauge, its largest value in the time. */
+export const highest = <M extends Gauge>(metric: M, match: Match<M>, window: string = shownWindow): Query<LabelOf<M>> =>
   query(`max_over_time(${selector(metric, match)}[${window}])`)
+/** Of a gauge, what it grows by per second: the slope of the line that fits its values best. */
+export const growth = <M extends Gauge>(metric: M, match: Match<M>, window: string): Query<LabelOf<M>> =>
+  query(`deriv(${selector(metric, match)}[${window}])`)
 /** Of a counter, per second. */
 export const rate = <M extends Counter>(metric: M, match: Match<M>, window: string = stepWindow): Query<LabelOf<M>> =>
   query(`rate(${selector(metric, match)}[${window}])`)

@@ -4,16 +4,18 @@ import {
   and,
   buckets,
   divide,
+  growth,
+  highest,
   increase,
   labelJoin,
   labelReplace,
   like,
-  maxOverTime,
   quantile,
   rate,
   share,
   sum,
   topk,
+  unlike,
   value,
   withWorkload,
 } from '../../helm/promql.ts'
@@ -37,6 +39,9 @@ it('writes matchers, ranges and aggregations', () => {
   expect(quantile(0.95, sum(buckets('netvitals_dns_duration_seconds', {}), 'le', 'pod')).text).toBe(
     'histogram_quantile(0.95, sum by (le, pod) (increase(netvitals_dns_duration_seconds_bucket[$__rate_interval])))',
   )
+  expect(value(sockets, { namespace: unlike('@.+') }).text).toBe(`${sockets}{namespace!~"@.+"}`)
+  expect(highest(sockets, {}).text).toBe(`max_over_time(${sockets}[$__range])`)
+  expect(growth(sockets, { pod: 'shop' }, '1h').text).toBe(`deriv(${sockets}{pod="shop"}[1h])`)
 })
 
 it('makes labels of labels', () => {
@@ -44,12 +49,6 @@ it('makes labels of labels', () => {
   expect(joined.text).toBe(`label_join(${sockets}, "whose", "/", "namespace", "pod")`)
   expect(labelReplace(joined, 'whose', '$1', 'whose', '([^/]+)/\\d').text).toBe(
     `label_replace(${joined.text}, "whose", "$1", "whose", "([^/]+)/\\\\d")`,
-  )
-})
-
-it('looks back over what is shown', () => {
-  expect(maxOverTime('netvitals_tcp_rtt_max_seconds', { pod: 'x' }).text).toBe(
-    'max_over_time(netvitals_tcp_rtt_max_seconds{pod="x"}[$__range])',
   )
 })
 
@@ -62,13 +61,6 @@ it('puts what binds weaker in parentheses', () => {
 it('divides a part by its whole', () => {
   const [part, whole] = [sum(rate(drops, { category: 'mtu' })), sum(rate(drops, {}))]
   expect(share(part, whole).text).toBe(`(${part.text}\nor (${whole.text}\n* 0))\n/ (${whole.text}\n> 0)`)
-})
-
-it('makes a label of another', () => {
-  const listeners = value(sockets, { state: 'listen' })
-  expect(labelReplace(listeners, 'app', '$1', 'pod', '(.+)-\\d+').text).toBe(
-    `label_replace(${listeners.text}, "app", "$1", "pod", "(.+)-\\\\d+")`,
-  )
 })
 
 it('gives pods their workload', () => {
@@ -85,6 +77,10 @@ it('lets nothing through that the catalogue has not', () => {
     () => value('netvitals_nonsense', {}),
     // @ts-expect-error a gauge has no rate
     () => rate(sockets, {}),
+    // @ts-expect-error a counter has no highest value
+    () => highest(drops, {}),
+    // @ts-expect-error a counter's growth is its rate
+    () => growth(drops, {}, '1h'),
     // @ts-expect-error a counter is nothing by itself
     () => value(drops, {}),
     // @ts-expect-error there is no such label
@@ -100,7 +96,7 @@ it('lets nothing through that the catalogue has not', () => {
     // @ts-expect-error a label made of one that is not there
     () => labelReplace(value(sockets, {}), 'whose', '$1', 'device', '(.*)'),
     // @ts-expect-error the largest of a counter
-    () => maxOverTime(drops, {}),
+    () => highest(drops, {}),
     // @ts-expect-error without what identifies a pod it has no workload
     () => withWorkload(sum(value(sockets, {}), 'namespace'), {}),
     // @ts-expect-error the right side has a label that the left has not
