@@ -4,7 +4,7 @@ import type { LabelName, LabelValue } from '../agent/metrics/labels.ts'
 // PromQL on the catalogue's types: a metric or a label that is not there, or the rate of a gauge, does not compile.
 
 /** What the scrape adds to every series. */
-type TargetLabel = 'job' | 'instance' | 'node' | 'cluster'
+export type TargetLabel = 'job' | 'instance' | 'node' | 'cluster'
 /** What identifies one agent. */
 const target = ['job', 'instance'] as const
 
@@ -115,6 +115,7 @@ export const min = aggregate('min')
 export const avg = aggregate('avg')
 export const count = aggregate('count')
 export const topk = <L extends string>(most: number, of: Query<L>): Query<L> => query(`topk(${most}, ${of.text})`)
+export const bottomk = <L extends string>(fewest: number, of: Query<L>): Query<L> => query(`bottomk(${fewest}, ${of.text})`)
 
 /** Between series of equal labels, `on` some of them if told. */
 const operate =
