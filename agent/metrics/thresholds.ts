@@ -56,6 +56,10 @@ export const thresholds = {
   /** Neighbours that did not fit into the table. */
   neighbourRefusalsPerSecond: { warning: 0.01, fault: 0.1 },
   tcpMemoryRatio: { warning: 0.8, fault: 0.95 },
+  /** Sockets without a process, of tcp_max_orphans: from half of it on the kernel resets those whose peers have fallen silent. */
+  orphansRatio: { warning: 0.5, fault: 0.95 },
+  /** Of a sweep; what takes longer than 10 s is too late for a scrape, unless its timeout is longer. */
+  sweepSeconds: { warning: 5, fault: 10 },
   /** Times that TCP ran short of memory, in a quarter of an hour. */
   tcpMemoryPressures: { warning: 3 },
   /** Packets dropped because a CPU's backlog was full. */
