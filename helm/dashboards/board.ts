@@ -10,6 +10,8 @@ export interface Board {
   /** What it is for, in a sentence. */
   readonly description: string
   readonly variables: readonly VariableName[]
+  /** One node is chosen at a time, the first unless another is. */
+  readonly isOfOneNode?: boolean
   readonly rows: readonly Row[]
 }
 
@@ -31,8 +33,8 @@ interface Common {
   readonly unit: Unit
   /** Instead of `No data`: what it means that there is nothing. */
   readonly empty: string
-  /** From these values on it is coloured as a warning, and as a fault. */
-  readonly levels?: { readonly warning?: number; readonly fault?: number }
+  /** From these values on, or below them, it is coloured as a warning, and as a fault. */
+  readonly levels?: { readonly warning?: number; readonly fault?: number; readonly isLowBad?: boolean }
   /** Of the 24 columns. */
   readonly width?: number
   readonly height?: number
@@ -59,17 +61,26 @@ export interface Stat extends Common {
   readonly kind: 'stat'
   readonly targets: readonly Target[]
 }
+interface ValueColumn {
+  readonly heading: string
+  readonly unit: Unit
+  readonly query: Query
+  readonly levels?: Common['levels']
+}
+/** Shows not what its query says but a label that it alone has. */
+interface LabelColumn {
+  readonly heading: string
+  readonly label: string
+  readonly query: Query
+}
 /** Rows of labels with a column for each query, now or over the whole time shown. */
 export interface Table extends Omit<Common, 'unit'> {
   readonly kind: 'table'
   /** The labels that are columns, with their headings; all of them are in each query. */
   readonly labels: Readonly<Record<string, string>>
-  readonly columns: readonly {
-    readonly heading: string
-    readonly unit: Unit
-    readonly query: Query
-    readonly levels?: Common['levels']
-  }[]
+  readonly columns: readonly (ValueColumn | LabelColumn)[]
+  /** A label whose cells open another board, narrowed to what the cell says. */
+  readonly opens?: { readonly label: VariableName; readonly uid: string }
   /** A column's heading, or several, each for what is equal in those before: the largest first. */
   readonly sortBy?: string | readonly string[]
 }

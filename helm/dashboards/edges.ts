@@ -21,7 +21,7 @@ import {
   topk,
   value,
 } from '../promql.ts'
-import type { Board, Table, Target } from './board.ts'
+import type { Board, Table, Target, Unit } from './board.ts'
 import { type EndLabel, type EndOf, ends, nameEnd, type Side, type With } from './names.ts'
 import { inEdges } from './variables.ts'
 
@@ -94,7 +94,7 @@ const redShare = thresholds.failedConnectRatio.warning
 
 /** Columns of the edges that another query chooses. */
 function columns(which: Query<EndLabel>): Table['columns'] {
-  const column = (heading: string, unit: Table['columns'][number]['unit'], of: Query<EndLabel>) => ({
+  const column = (heading: string, unit: Unit, of: Query<EndLabel>) => ({
     heading,
     unit,
     query: sum(nameEnds<never>(and(of, which)), 'client', 'server'),

@@ -26,8 +26,10 @@ import {
   DatasourceVariableBuilder,
   FieldColorModeId,
   type Panel as GrafanaPanel,
+  MappingType,
   QueryVariableBuilder,
   RowBuilder,
+  SpecialValueMatch,
   ThresholdsConfigBuilder,
   ThresholdsMode,
   VariableHide,
@@ -53,6 +55,8 @@ const columns = 24
 const emptyCell = '–'
 /** Columns of a heat map; with one for each pixel the gaps between them would be half of it. */
 const heatMapColumns = 120
+/** Of a table's column, in pixels; Grafana's own 150 push half of a wide table out of sight. */
+const columnWidthMin = 80
 
 /** Grafana's own JSON, in the form that its sidecar, its provisioning and its import read. */
 export function toGrafana(board: Board): Dashboard {
@@ -74,14 +78,14 @@ export function toGrafana(board: Board): Dashboard {
         .keepTime(true),
     )
     .withVariable(new DatasourceVariableBuilder('datasource').label('Data source').type('prometheus'))
-  for (const name of board.variables) builder.withVariable(toVariable(name, board.variables))
+  for (const name of board.variables) builder.withVariable(toVariable(name, board))
   for (const row of board.rows) addRow(builder, row)
   const dashboard = builder.build()
   const links = (dashboard.links ?? []).map(({ placement, ...link }) => link)
   return { ...dashboard, links, panels: number(dashboard.panels ?? []) } as Dashboard
 }
 
-function toVariable(name: VariableName, shown: readonly VariableName[]): QueryVariableBuilder {
+function toVariable(name: VariableName, { variables: shown, isOfOneNode = false }: Board): QueryVariableBuilder {
   const { label, of } = variables[name]
   const metric = name === 'pod' && shown.includes('workload') ? 'netvitals_pod_info' : variables[name].metric
   const narrowing: readonly string[] = name === 'pod' && shown.includes('workload') ? [...of, 'workload_type', 'workload'] : of
@@ -89,15 +93,16 @@ function toVariable(name: VariableName, shown: readonly VariableName[]): QueryVa
   const query = `label_values(${metric}${matchers.length === 0 ? '' : `{${matchers.join(', ')}}`}, ${name})`
   // What has no such label, or an empty one, is among all of them; a job each series has.
   const all = name === 'job' ? '.+' : '.*'
-  return new QueryVariableBuilder(name)
+  const isOne = name === 'node' && isOfOneNode
+  const variable = new QueryVariableBuilder(name)
     .label(label)
     .datasource(datasource)
     .query({ query, refId: name })
     .definition(query)
-    .multi(true)
-    .includeAll(true)
-    .allValue(all)
-    .current({ selected: true, text: ['All'], value: ['$__all'] })
+    .multi(!isOne)
+    .includeAll(!isOne)
+  if (!isOne) variable.allValue(all).current({ selected: true, text: ['All'], value: ['$__all'] })
+  return variable
     .refresh(VariableRefresh.OnTimeRangeChanged)
     .sort(VariableSort.AlphabeticalAsc)
     .hide(name === 'cluster' ? VariableHide.HideVariable : VariableHide.DontHide)
@@ -157,14 +162,17 @@ const refIdOf = (index: number): string => String.fromCharCode('A'.charCodeAt(0)
 const target = (text: string, index = 0): DataqueryBuilder =>
   new DataqueryBuilder().datasource(datasource).refId(refIdOf(index)).expr(text)
 
-function thresholds({ warning, fault }: NonNullable<Graph['levels']>): ThresholdsConfigBuilder {
-  return new ThresholdsConfigBuilder()
-    .mode(ThresholdsMode.Absolute)
-    .steps([
-      { color: 'green', value: null },
-      ...(warning === undefined ? [] : [{ color: 'orange', value: warning }]),
-      ...(fault === undefined ? [] : [{ color: 'red', value: fault }]),
-    ])
+function thresholds({ warning, fault, isLowBad = false }: NonNullable<Graph['levels']>): ThresholdsConfigBuilder {
+  const bounds = [
+    { color: 'orange', value: warning },
+    { color: 'red', value: fault },
+  ].filter(({ value }) => value !== undefined)
+  const colours = ['green', ...bounds.map(({ color }) => color)]
+  const values = bounds.map(({ value = null }) => value)
+  // Each colour is from its value on up to the next; the first has none.
+  const starts = isLowBad ? [...values, null] : [null, ...values]
+  const steps = colours.map((color, index) => ({ color, value: starts[index] ?? null }))
+  return new ThresholdsConfigBuilder().mode(ThresholdsMode.Absolute).steps(isLowBad ? steps.reverse() : steps)
 }
 
 function toGraph(panel: Graph): PanelBuilder {
@@ -207,29 +215,40 @@ function toStat(panel: Stat): PanelBuilder {
     .reduceOptions(new ReduceDataOptionsBuilder().calcs(['lastNotNull']))
     // Without any, Grafana takes 80 for a fault and colours the line by it.
     .thresholds(thresholds(levels ?? {}))
+  // Nothing is neither good nor bad; without this Grafana gives it the colour of the lowest values.
+  const nothing = { text: panel.empty, color: 'text' }
+  if (levels !== undefined)
+    builder.mappings([{ type: MappingType.SpecialValue, options: { match: SpecialValueMatch.NullAndNan, result: nothing } }])
   targets.forEach(({ query, legend }, index) => builder.withTarget(target(query.text, index).range().legendFormat(legend)))
   return builder
 }
 
 function toTable(panel: Table): PanelBuilder {
-  const { labels, columns: values, sortBy } = panel
-  const builder = describe(new table.PanelBuilder(), panel, { width: columns, height: 9 }).filterable(true)
-  values.forEach(({ query }, index) => builder.withTarget(target(query.text, index).instant().format(PromQueryFormat.Table)))
-  const names = Object.keys(labels)
+  const { labels, columns: shown, opens, sortBy } = panel
+  const builder = describe(new table.PanelBuilder(), panel, { width: columns, height: 9 })
+    .filterable(true)
+    .minWidth(columnWidthMin)
+  shown.forEach(({ query }, index) => builder.withTarget(target(query.text, index).instant().format(PromQueryFormat.Table)))
   // One query alone calls its value so; several, joined, by their letters.
-  const fieldOf = (index: number): string => (values.length === 1 ? 'Value' : `Value #${refIdOf(index)}`)
-  const headings = values.map(({ heading }, index) => [fieldOf(index), heading] as const)
+  const fieldOf = (index: number): string => (shown.length === 1 ? 'Value' : `Value #${refIdOf(index)}`)
+  const headings = [
+    ...Object.entries(labels),
+    ...shown.map((one, index) => ['label' in one ? one.label : fieldOf(index), one.heading] as const),
+  ]
+  const hidden = ['Time', ...shown.flatMap((one, index) => ('label' in one ? [fieldOf(index)] : []))]
   builder.withTransformation({ id: 'merge', options: {} }).withTransformation({
     id: 'organize',
     options: {
-      excludeByName: { Time: true },
-      indexByName: Object.fromEntries([...names, ...headings.map(([field]) => field)].map((name, index) => [name, index])),
-      renameByName: Object.fromEntries([...Object.entries(labels), ...headings]),
+      excludeByName: Object.fromEntries(hidden.map((name) => [name, true])),
+      indexByName: Object.fromEntries(headings.map(([name], index) => [name, index])),
+      renameByName: Object.fromEntries(headings),
     },
   })
-  for (const heading of [...Object.values(labels), ...values.map((value) => value.heading)])
+  for (const heading of [...Object.values(labels), ...shown.map((column) => column.heading)])
     builder.overrideByName(heading, [{ id: 'noValue', value: emptyCell }])
-  for (const { heading, unit, levels } of values) {
+  for (const column of shown) {
+    if ('label' in column) continue
+    const { heading, unit, levels } = column
     builder.overrideByName(heading, [
       { id: 'unit', value: unit satisfies Unit },
       ...(levels === undefined
@@ -239,6 +258,12 @@ function toTable(panel: Table): PanelBuilder {
             { id: 'custom.cellOptions', value: { type: 'color-text' } },
           ]),
     ])
+  }
+  if (opens !== undefined) {
+    // biome-ignore lint/suspicious/noTemplateCurlyInString: the variables are Grafana's
+    const kept = '${datasource:queryparam}&${cluster:queryparam}&${job:queryparam}&${__url_time_range}'
+    const url = `/d/${opens.uid}?var-${opens.label}=\${__value.raw:percentencode}&${kept}`
+    builder.overrideByName(labels[opens.label] ?? opens.label, [{ id: 'links', value: [{ title: 'Open', url }] }])
   }
   const sorted = typeof sortBy === 'string' ? [sortBy] : (sortBy ?? [])
   if (sorted.length > 0)
