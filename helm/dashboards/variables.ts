@@ -1,4 +1,4 @@
-import { like } from '../promql.ts'
+import { like, unlike } from '../promql.ts'
 
 /** What a board is narrowed to, in the order in which they stand above it. Each looks at those before it. */
 export const variables = {
@@ -43,3 +43,12 @@ export const inEdges = {
   client_namespace: like('$client_namespace'),
   client_workload: like('$client_workload'),
 } as const
+
+/** What bridges, bonds, VLANs and tunnels carry crosses another device of the node too. */
+const carriedAgain = [
+  ...['bond', 'team', 'br', 'virbr', 'vmbr', 'docker', 'cni', 'cbr', 'ovs', 'vlan', 'macvlan', 'ipvlan', 'ifb', 'dummy'],
+  ...['vxlan', 'geneve', 'flannel', 'cilium', 'antrea', 'weave', 'kube', 'nodelocaldns'],
+  ...['tun', 'tap', 'wg', 'gre', 'ip6gre', 'ip6tnl', 'ipip', 'sit'],
+]
+/** Of the host's devices those that reach the world, so that a sum has each packet once. */
+export const onWire = { ...here, device: unlike(`lo|(${carriedAgain.join('|')})[-_0-9a-z]*|.+[.].+`) } as const
