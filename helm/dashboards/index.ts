@@ -1,4 +1,5 @@
 import type { Board } from './board.ts'
+import { clustersBoard } from './clusters.ts'
 import { dnsClusterBoard } from './dns-cluster.ts'
 import { dnsWorkloadBoard } from './dns-workload.ts'
 import { dropsBoard } from './drops.ts'
@@ -10,6 +11,7 @@ import { tcpHealthBoard } from './tcp-health.ts'
 
 /** Every dashboard, in the order of Grafana's list of links. */
 export const boards: readonly Board[] = [
+  clustersBoard,
   dropsBoard,
   podFlowsNamespaceBoard,
   podFlowsWorkloadBoard,
