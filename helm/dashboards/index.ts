@@ -1,5 +1,6 @@
 import type { Board } from './board.ts'
 import { clustersBoard } from './clusters.ts'
+import { conntrackBoard } from './conntrack.ts'
 import { dnsClusterBoard } from './dns-cluster.ts'
 import { dnsWorkloadBoard } from './dns-workload.ts'
 import { dropsBoard } from './drops.ts'
@@ -20,6 +21,7 @@ export const boards: readonly Board[] = [
   dnsClusterBoard,
   dnsWorkloadBoard,
   tcpHealthBoard,
+  conntrackBoard,
   edgesBoard,
   httpBoard,
 ]
