@@ -62,7 +62,7 @@ function matcherText(label: string, matcher: Matcher): string {
   if ('anyOf' in matcher) return `${label}=~${quote(matcher.anyOf.join('|'))}`
   return `${label}!~${quote(matcher.noneOf.join('|'))}`
 }
-function selector(metric: MetricName, match: object, suffix = ''): string {
+function selector(metric: MetricName | 'up', match: object, suffix = ''): string {
   const matchers = Object.entries(match as Record<string, Matcher | readonly Matcher[]>).flatMap(([label, those]) =>
     [those].flat().map((one) => matcherText(label, one)),
   )
@@ -72,17 +72,35 @@ const query = <L extends string>(text: string): Query<L> => ({ text })
 const binary = <L extends string>(text: string): Query<L> => ({ text, isBinary: true })
 const nested = ({ text, isBinary }: Query): string => (isBinary ? `(${text})` : text)
 
-/** Of a gauge, as it is. */
-export const value = <M extends Gauge>(metric: M, match: Match<M>): Query<LabelOf<M>> => query(selector(metric, match))
-/** Of a gauge, its largest value in the time. */
-export const highest = <M extends Gauge>(metric: M, match: Match<M>, window: string = shownWindow): Query<LabelOf<M>> =>
-  query(`max_over_time(${selector(metric, match)}[${window}])`)
+/** As it was so long ago. */
+const offset = (ago: string | undefined): string => (ago === undefined ? '' : ` offset ${ago}`)
+
+/** Of a gauge, as it is, or was so long ago. */
+export const value = <M extends Gauge>(metric: M, match: Match<M>, ago?: string): Query<LabelOf<M>> =>
+  query(`${selector(metric, match)}${offset(ago)}`)
+/** Of a gauge, its largest value in the time, which ended so long ago. */
+export const highest = <M extends Gauge>(
+  metric: M,
+  match: Match<M>,
+  window: string = shownWindow,
+  ago?: string,
+): Query<LabelOf<M>> => query(`max_over_time(${selector(metric, match)}[${window}]${offset(ago)})`)
+export const lowest = <M extends Gauge>(
+  metric: M,
+  match: Match<M>,
+  window: string = shownWindow,
+  ago?: string,
+): Query<LabelOf<M>> => query(`min_over_time(${selector(metric, match)}[${window}]${offset(ago)})`)
 /** Of a gauge, what it grows by per second: the slope of the line that fits its values best. */
 export const growth = <M extends Gauge>(metric: M, match: Match<M>, window: string): Query<LabelOf<M>> =>
   query(`deriv(${selector(metric, match)}[${window}])`)
-/** Of a counter, per second. */
-export const rate = <M extends Counter>(metric: M, match: Match<M>, window: string = stepWindow): Query<LabelOf<M>> =>
-  query(`rate(${selector(metric, match)}[${window}])`)
+/** Of a counter, per second, in the time that ended so long ago. */
+export const rate = <M extends Counter>(
+  metric: M,
+  match: Match<M>,
+  window: string = stepWindow,
+  ago?: string,
+): Query<LabelOf<M>> => query(`rate(${selector(metric, match)}[${window}]${offset(ago)})`)
 /** Of a counter, in the whole time. */
 export const increase = <M extends Counter>(metric: M, match: Match<M>, window: string = stepWindow): Query<LabelOf<M>> =>
   query(`increase(${selector(metric, match)}[${window}])`)
@@ -114,6 +132,9 @@ export const max = aggregate('max')
 export const min = aggregate('min')
 export const avg = aggregate('avg')
 export const count = aggregate('count')
+/** Over these labels; all others stay, also those that only the scrape knows. */
+export const sumWithout = <L extends string, W extends L>(of: Query<L>, ...without: readonly W[]): Query<Exclude<L, W>> =>
+  query(`sum without (${without.join(', ')}) (${of.text})`)
 export const topk = <L extends string>(most: number, of: Query<L>): Query<L> => query(`topk(${most}, ${of.text})`)
 export const bottomk = <L extends string>(fewest: number, of: Query<L>): Query<L> => query(`bottomk(${fewest}, ${of.text})`)
 
@@ -130,6 +151,7 @@ export const add = operate('+')
 export const subtract = operate('-')
 export const above = operate('>')
 export const below = operate('<')
+export const equals = operate('==')
 export const and = operate('and')
 export const or = operate('or')
 export const unless = operate('unless')
@@ -170,6 +192,15 @@ export const labelReplace = <L extends string, N extends string>(
   from: NoInfer<L>,
   pattern: string,
 ): Query<L | N> => query(`label_replace(${of.text}, ${[name, replacement, from, pattern].map(quote).join(', ')})`)
+
+/** With one more label, so that series of several metrics can stand side by side. */
+export const labelled = <L extends string, N extends string>(of: Query<L>, name: N, text: string): Query<L | N> =>
+  query(`label_replace(${of.text}, ${[name, text, '', ''].map(quote).join(', ')})`)
+
+/** Whether Prometheus could scrape a target, by what it was told of it. */
+export const isUp = (match: { readonly [L in TargetLabel]?: Matcher }): Query<TargetLabel> => query(selector('up', match))
+/** 1 where there is no such series at all. */
+export const absent = (of: Query): Query<never> => query(`absent(${of.text})`)
 
 export const function_ = <L extends string>(
   name: 'clamp_min' | 'round' | 'abs',

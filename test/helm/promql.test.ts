@@ -1,19 +1,25 @@
 import { expect, it } from 'vitest'
 import {
   above,
+  absent,
   and,
   buckets,
   divide,
+  equals,
   growth,
   highest,
   increase,
+  isUp,
   labelJoin,
+  labelled,
   labelReplace,
   like,
+  lowest,
   quantile,
   rate,
   share,
   sum,
+  sumWithout,
   topk,
   unlike,
   value,
@@ -63,6 +69,17 @@ it('divides a part by its whole', () => {
   expect(share(part, whole).text).toBe(`(${part.text}\nor (${whole.text}\n* 0))\n/ (${whole.text}\n> 0)`)
 })
 
+it('looks back, leaves labels out, adds some, and asks what is not there', () => {
+  expect(rate(drops, {}, '5m', '1h').text).toBe(`rate(${drops}[5m] offset 1h)`)
+  expect(value(sockets, { state: 'listen' }, '1h').text).toBe(`${sockets}{state="listen"} offset 1h`)
+  expect(lowest(sockets, {}, '30m').text).toBe(`min_over_time(${sockets}[30m])`)
+  expect(highest(sockets, {}, '30m', '90m').text).toBe(`max_over_time(${sockets}[30m] offset 90m)`)
+  expect(sumWithout(rate(drops, {}, '5m'), 'reason', 'protocol').text).toBe(`sum without (reason, protocol) (rate(${drops}[5m]))`)
+  expect(labelled(value(sockets, {}), 'device', 'none').text).toBe(`label_replace(${sockets}, "device", "none", "", "")`)
+  expect(equals(isUp({ job: like('.*x.*') }), 0).text).toBe('up{job=~".*x.*"}\n== 0')
+  expect(absent(value(sockets, {})).text).toBe(`absent(${sockets})`)
+})
+
 it('gives pods their workload', () => {
   expect(withWorkload(value(sockets, { state: 'close_wait' }), { workload: like('$workload') }).text).toBe(
     `${sockets}{state="close_wait"}\n* on (job, instance, namespace, pod) group_left (workload, workload_type) netvitals_pod_info{workload=~"$workload"}`,
@@ -97,6 +114,8 @@ it('lets nothing through that the catalogue has not', () => {
     () => labelReplace(value(sockets, {}), 'whose', '$1', 'device', '(.*)'),
     // @ts-expect-error the largest of a counter
     () => highest(drops, {}),
+    // @ts-expect-error leaving a label out that is not there
+    () => sumWithout(rate(drops, {}), 'device'),
     // @ts-expect-error without what identifies a pod it has no workload
     () => withWorkload(sum(value(sockets, {}), 'namespace'), {}),
     // @ts-expect-error the right side has a label that the left has not
