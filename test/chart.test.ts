@@ -169,6 +169,90 @@ describe.skipIf(helm === undefined)('rendered by helm', () => {
     expect(isHidden(Object.values<string>(one.data)[0]!)).toEqual([false])
   })
 
+  describe('a PrometheusRule', () => {
+    interface Rule {
+      readonly alert: string
+      readonly expr: string
+      readonly for: string
+      readonly labels: { readonly severity: string }
+      readonly annotations: { readonly runbook_url: string; readonly threshold?: string }
+    }
+    const groupsOf = (...set: readonly string[]): { name: string; rules: readonly Rule[] }[] =>
+      render('prometheusRule.enabled=true', ...set).get('PrometheusRule').spec.groups
+    const rulesOf = (...set: readonly string[]) =>
+      new Map(groupsOf(...set).flatMap(({ rules }) => rules.map((rule) => [rule.alert, rule])))
+    const files = fs.readdirSync(path.join(chart, 'rules')).sort()
+    const shipped = files.flatMap((file) => readYaml(`rules/${file}`).groups)
+
+    it('is there when it is asked for, with the rules as they are in their files', () => {
+      expect(render().has('PrometheusRule')).toBe(false)
+      expect(groupsOf()).toEqual(shipped)
+      const { metadata } = render('prometheusRule.enabled=true', 'prometheusRule.additionalLabels.release=monitor').get(
+        'PrometheusRule',
+      )
+      expect(metadata).toMatchObject({ namespace: 'monitoring', labels: { release: 'monitor' } })
+    })
+
+    it('has of an alert another threshold, time or severity, or leaves it out', () => {
+      const before = rulesOf()
+      const alerts = 'prometheusRule.alerts'
+      const after = rulesOf(
+        `${alerts}.NetvitalsTimeWait.enabled=false`,
+        `${alerts}.NetvitalsConntrackNearlyFull.threshold=0.65`,
+        `${alerts}.NetvitalsConntrackFillingUp.threshold=7200`,
+        `${alerts}.NetvitalsCloseWait.for=1h`,
+        `${alerts}.NetvitalsCloseWait.severity=page`,
+      )
+      const changed = new Set(['NetvitalsConntrackNearlyFull', 'NetvitalsConntrackFillingUp', 'NetvitalsCloseWait'])
+      for (const [name, rule] of before)
+        if (!changed.has(name) && name !== 'NetvitalsTimeWait') expect(after.get(name)).toEqual(rule)
+      expect([...before.keys()].filter((name) => !after.has(name))).toEqual(['NetvitalsTimeWait'])
+      const replaced = (name: string, comparison: string, threshold: string): Partial<Rule> => {
+        const { expr, annotations } = before.get(name)!
+        const old = `${comparison} ${annotations.threshold}`
+        return { expr: expr.replace(old, `${comparison} ${threshold}`), annotations: { ...annotations, threshold } }
+      }
+      const ratio = after.get('NetvitalsConntrackNearlyFull')!
+      expect(ratio).toEqual({ ...before.get(ratio.alert)!, ...replaced(ratio.alert, '>', '0.65') })
+      expect(ratio.expr).toContain('> 0.65')
+      const forecast = after.get('NetvitalsConntrackFillingUp')!
+      expect(forecast).toEqual({ ...before.get(forecast.alert)!, ...replaced(forecast.alert, '<', '7200') })
+      expect(forecast.expr).toContain('< 7200')
+      const { labels } = before.get('NetvitalsCloseWait')!
+      expect(after.get('NetvitalsCloseWait')).toEqual({
+        ...before.get('NetvitalsCloseWait')!,
+        for: '1h',
+        labels: { ...labels, severity: 'page' },
+      })
+    })
+
+    it('takes a threshold of every alert that has one', () => {
+      const numbered = [...rulesOf().values()].filter(({ annotations }) => annotations.threshold !== undefined)
+      const after = rulesOf(...numbered.map(({ alert }) => `prometheusRule.alerts.${alert}.threshold=0.123456`))
+      for (const { alert } of numbered) expect(after.get(alert)!.expr.match(/[<>] 0\.123456\b/g)).toHaveLength(1)
+    })
+
+    it('leaves a group out of which nothing is left', () => {
+      const [first, ...others] = shipped
+      const off = first.rules.map(({ alert }: Rule) => `prometheusRule.alerts.${alert}.enabled=false`)
+      expect(groupsOf(...off)).toEqual(others)
+    })
+
+    it('has runbooks elsewhere', () => {
+      for (const [name, { annotations }] of rulesOf('prometheusRule.runbookUrl=https://books.example/net/'))
+        expect(annotations.runbook_url).toBe(`https://books.example/net/${name}.md`)
+    })
+
+    it('refuses what would change nothing', () => {
+      const withAlert = (text: string) => () => rulesOf(`prometheusRule.alerts.${text}`)
+      expect(withAlert('NetvitalsNonsense.enabled=false')).toThrow(/no such alert/)
+      expect(withAlert('NetvitalsAgentDown.threshold=1')).toThrow(/this alert has none/)
+      expect(withAlert('NetvitalsTimeWait.threshold=many')).toThrow(/threshold/)
+      expect(withAlert('NetvitalsTimeWait.for=soon')).toThrow(/for/)
+      expect(withAlert('NetvitalsTimeWait.level=1')).toThrow(/level/)
+    })
+  })
+
   it('every selector fits the pods', () => {
     const resources = render('serviceMonitor.enabled=true')
     const { template, selector } = resources.get('DaemonSet').spec
