@@ -10,6 +10,8 @@ const fill = ratio(entries, limit)
 const secondsLeft = divide(subtract(limit, entries), above(growth('netvitals_conntrack_entries', {}, '1h'), 0))
 /** An emptier table grows every morning. */
 const forecastFrom = 0.5
+/** What was a burst, and is over, still tilts the line through an hour. */
+const isGrowing = above(growth('netvitals_conntrack_entries', {}, '15m'), 0)
 
 export const conntrackAlerts: AlertGroup = {
   topic: 'conntrack',
@@ -41,7 +43,7 @@ export const conntrackAlerts: AlertGroup = {
       threshold: thresholds.conntrackForecastSeconds.warning,
       query: and(
         and(below(secondsLeft, thresholds.conntrackForecastSeconds.warning), above(fill, forecastFrom)),
-        value('netvitals_conntrack_entries', {}, '1h'),
+        and(isGrowing, value('netvitals_conntrack_entries', {}, '1h')),
       ),
     },
     {

@@ -24,7 +24,7 @@ export const socketAlerts: AlertGroup = {
     {
       name: 'NetvitalsCloseWaitGrowing',
       summary: 'Sockets in CLOSE_WAIT become more and more',
-      description: `On ${node} ${owner} has {{ $value }} TCP sockets in CLOSE_WAIT more than an hour before, and none of them goes: the application leaks connections. \`netvitals show sockets --state close-wait\` on the node names the process.`,
+      description: `On ${node} ${owner} has {{ $value | humanize }} TCP sockets in CLOSE_WAIT more than an hour before, and none of them goes: the application leaks connections. \`netvitals show sockets --state close-wait\` on the node names the process.`,
       severity: 'warning',
       for: '15m',
       threshold: thresholds.closeWaitGrowth.warning,

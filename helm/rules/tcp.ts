@@ -101,7 +101,7 @@ export const tcpAlerts: AlertGroup = {
       summary: 'TCP runs short of memory again and again',
       description: `On ${node} TCP ran short of memory {{ $value | humanize }} times in a quarter of an hour, and shrank the buffers of all connections each time. The board TCP health shows how much it holds.`,
       severity: 'warning',
-      for: '5m',
+      for: '15m',
       threshold: thresholds.tcpMemoryPressures.warning,
       query: above(
         sumWithout(increase('netvitals_tcp_memory_pressures_total', {}, '15m'), 'namespace', 'pod'),

@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process'
 import fs from 'node:fs'
 import path from 'node:path'
 import { parser } from '@prometheus-io/lezer-promql'
@@ -5,14 +6,30 @@ import { describe, expect, it } from 'vitest'
 import { catalogue } from '../../agent/metrics/catalogue.ts'
 import { alertGroups } from '../../helm/rules/index.ts'
 import { toRuleFile } from '../../helm/rules/prometheus.ts'
+import type { Alert } from '../../helm/rules/rule.ts'
+import { prometheusMissing, promtool } from '../e2e/prometheus-server.ts'
+import { calm, calmMinutes } from './rules/calm.ts'
+import { scenes } from './rules/index.ts'
+import { play, playQuietly } from './rules/promtool.ts'
 
 const root = path.resolve(import.meta.dirname, '../..')
 const folder = path.join(root, 'helm/netvitals/rules')
 const alerts = alertGroups.flatMap((group) => group.alerts)
 
+function take(text: string) {
+  const found = { errors: [] as string[], metrics: new Set<string>() }
+  parser.parse(text).iterate({
+    enter({ type, name, from, to }) {
+      if (type.isError) found.errors.push(`at ${from}: ${text.slice(Math.max(0, from - 20), to + 20)}`)
+      if (name === 'VectorSelector') found.metrics.add(text.slice(from, to).split('{', 1)[0]!.trim())
+    },
+  })
+  return found
+}
+
 describe('helm/netvitals/rules', () => {
   it.each(alertGroups.map((group) => ({ topic: group.topic, group })))(
-    '$topic.yaml is what its alerts say',
+    '$topic is what its alerts say',
     async ({ topic, group }) => {
       await expect(toRuleFile(group)).toMatchFileSnapshot(path.join(folder, `${topic}.yaml`))
     },
@@ -32,14 +49,7 @@ describe.each(alerts.map((alert) => ({ name: alert.name, alert })))('$name', ({ 
   const { query, threshold, summary, description, severity } = alert
 
   it('has a query that Prometheus can read, of metrics there are', () => {
-    const errors: string[] = []
-    const metrics = new Set<string>()
-    parser.parse(query.text).iterate({
-      enter({ type, name, from, to }) {
-        if (type.isError) errors.push(`at ${from}: ${query.text.slice(Math.max(0, from - 20), to + 20)}`)
-        if (name === 'VectorSelector') metrics.add(query.text.slice(from, to).split('{', 1)[0]!.trim())
-      },
-    })
+    const { errors, metrics } = take(query.text)
     expect(errors).toEqual([])
     expect(metrics.size).toBeGreaterThan(0)
     for (const metric of metrics) expect(metric === 'up' || metric.replace(/_(bucket|count)$/, '') in catalogue).toBe(true)
@@ -63,5 +73,53 @@ describe.each(alerts.map((alert) => ({ name: alert.name, alert })))('$name', ({ 
     if (severity === 'critical') expect(minutes).toBeGreaterThanOrEqual(2)
     else expect(minutes).toBeGreaterThanOrEqual(5)
     expect(minutes).toBeLessThanOrEqual(15)
+  })
+})
+
+describe.skipIf(prometheusMissing !== undefined)('by promtool', { timeout: 120_000 }, () => {
+  const program = promtool ?? ''
+  /** The same alerts, but otherwise. */
+  const changed = (change: (alert: Alert) => Alert) => play(program, alerts.map(change), scenes)
+  const withThreshold = (alert: Alert, of: (threshold: number) => number): Alert => {
+    const { threshold, query } = alert
+    if (threshold === undefined) return alert
+    const text = query.text.replace(new RegExp(`([<>]) ${threshold}(?![\\d.])`), `$1 ${of(threshold)}`)
+    expect(text).not.toBe(query.text)
+    return { ...alert, threshold: of(threshold), query: { text } }
+  }
+  const numbered = alerts.filter(({ threshold }) => threshold !== undefined).map(({ name }) => name)
+  const sorted = (names: Iterable<string>): string[] => [...names].sort()
+
+  it('the rule files are as they should be', () => {
+    const files = fs.readdirSync(folder).map((file) => path.join(folder, file))
+    const { status, stdout, stderr } = spawnSync(program, ['check', 'rules', ...files], { encoding: 'utf8' })
+    expect({ status, said: status === 0 ? '' : stdout + stderr }).toEqual({ status: 0, said: '' })
+  })
+
+  it('every alert fires at its fault, with its labels and words, not before, not for less, and no longer', () => {
+    expect(sorted(new Set(scenes.map(({ alert }) => alert)))).toEqual(sorted(alerts.map(({ name }) => name)))
+    expect(Object.fromEntries(play(program, alerts, scenes))).toEqual({})
+  })
+
+  // That the scenes are close enough to tell a rule that is a little wrong.
+  it.each([
+    { title: 'a higher threshold', factor: 1.2, instead: 1 },
+    { title: 'a lower threshold', factor: 0.8, instead: -1 },
+  ])('every scene tells $title', ({ factor, instead }) => {
+    const failures = changed((alert) => withThreshold(alert, (threshold) => (threshold === 0 ? instead : threshold * factor)))
+    expect(sorted(failures.keys())).toEqual(sorted(numbered))
+  })
+  it.each([
+    { title: 'who does not wait', pending: () => 0 },
+    { title: 'who waits longer', pending: (minutes: number) => minutes + 4 },
+  ])('every scene tells $title', ({ pending }) => {
+    const failures = changed((alert) => ({ ...alert, for: `${pending(Number(alert.for.slice(0, -1)))}m` }))
+    expect(sorted(failures.keys())).toEqual(sorted(alerts.map(({ name }) => name)))
+  })
+
+  it('none fires where all is well: on restarts, with pods that come and go, where all is 0, or where metrics are absent', () => {
+    const metrics = new Set(alerts.flatMap(({ query }) => [...take(query.text).metrics]))
+    expect(sorted(metrics)).toEqual(sorted(new Set(calm.map(({ name }) => name).filter((name) => metrics.has(name)))))
+    expect(Object.fromEntries(playQuietly(program, alerts, calm, calmMinutes))).toEqual({})
   })
 })
