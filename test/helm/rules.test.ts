@@ -3,7 +3,9 @@ import fs from 'node:fs'
 import path from 'node:path'
 import { parser } from '@prometheus-io/lezer-promql'
 import { describe, expect, it } from 'vitest'
+import { readConfig } from '../../agent/config.ts'
 import { catalogue } from '../../agent/metrics/catalogue.ts'
+import { boards } from '../../helm/dashboards/index.ts'
 import { alertGroups } from '../../helm/rules/index.ts'
 import { toRuleFile } from '../../helm/rules/prometheus.ts'
 import type { Alert } from '../../helm/rules/rule.ts'
@@ -74,6 +76,93 @@ describe.each(alerts.map((alert) => ({ name: alert.name, alert })))('$name', ({ 
     else expect(minutes).toBeGreaterThanOrEqual(5)
     expect(minutes).toBeLessThanOrEqual(15)
   })
+})
+
+/** Of a text, what it says to type; what follows a pipe is another's. */
+const commandsIn = (text: string): string[] =>
+  [...text.matchAll(/(?:^\s*(?:sudo )?|`)netvitals ([a-z][^`\n|#>]*)/gm)].map((match) => match[1]!.trim())
+const argumentsOf = (command: string): string[] =>
+  [...command.matchAll(/'([^']*)'|(\S+)/g)].map(([, quoted, plain]) => quoted ?? plain ?? '')
+/** The same as Grafana shows them. */
+const boardTitles = [
+  'Clusters',
+  'Node',
+  'Drops',
+  'Pod Flows (Namespace)',
+  'Pod Flows (Workload)',
+  'DNS (Cluster)',
+  'DNS (Workload)',
+  'TCP health',
+  'Conntrack',
+  'Edges',
+  'L7 (HTTP)',
+]
+
+describe('docs/runbooks', () => {
+  const runbooks = path.join(root, 'docs/runbooks')
+  const read = (name: string): string => fs.readFileSync(path.join(runbooks, `${name}.md`), 'utf8')
+
+  it('has one for each alert, and none without', () => {
+    const files = fs.readdirSync(runbooks).filter((file) => file !== 'README.md')
+    expect(files.sort()).toEqual(alerts.map(({ name }) => `${name}.md`).sort())
+  })
+
+  it('lists the alerts as they are', () => {
+    const rows = alerts.map(
+      ({ name, summary, severity, threshold, for: pending }) =>
+        `| [${name}](${name}.md) | ${severity} | ${threshold ?? ''} | ${pending} | ${summary} |`,
+    )
+    expect(read('README').match(/^\| \[.*$/gm)).toEqual(rows)
+  })
+
+  it.each(alerts.map((alert) => ({ name: alert.name, alert })))(
+    '$name: what it means, whom it harms, where to look, what to do',
+    ({ name, alert }) => {
+      const text = read(name)
+      const severity = `${alert.severity[0]!.toUpperCase()}${alert.severity.slice(1)}`
+      expect(text.startsWith(`# ${name}\n\n${alert.summary}. ${severity}.`)).toBe(true)
+      const parts = text.split(/^## /m).slice(1)
+      expect(parts.map((part) => part.split('\n', 1)[0])).toEqual([
+        'Meaning',
+        'Impact',
+        'Diagnosis',
+        'Mitigation',
+        'False positives',
+      ])
+      for (const part of parts) expect(part.length).toBeGreaterThan(60)
+      const lines = text.trimEnd().split('\n').length
+      expect(lines).toBeGreaterThanOrEqual(25)
+      expect(lines).toBeLessThanOrEqual(60)
+    },
+  )
+
+  const texts = [...alerts.map(({ name }) => ({ name, text: read(name) })), { name: 'README', text: read('README') }]
+
+  it.each(texts)('$name names only metrics, commands, panels and files there are', ({ text }) => {
+    const metrics = [...text.matchAll(/\bnetvitals_[a-z0-9_]+/g)].map(([metric]) => metric)
+    expect(metrics.filter((metric) => !(metric.replace(/_(bucket|count|sum)$/, '') in catalogue))).toEqual([])
+    for (const command of commandsIn(text)) expect(() => readConfig(argumentsOf(command), {}), command).not.toThrow()
+    for (const [, title = '', panels = ''] of text.matchAll(/Board ([A-Z][^:*.,;\n]*?): ((?:\*\*[^*]+\*\*(?:, | and )?)+)/g)) {
+      expect(boardTitles).toContain(title)
+      const board = boards.find((one) => one.title === title)
+      const shown = board?.rows.flatMap((row) => row.panels.map((panel) => panel.title))
+      for (const [, panel] of panels.matchAll(/\*\*([^*]+)\*\*/g)) if (shown !== undefined) expect(shown).toContain(panel)
+    }
+    for (const [, file = ''] of text.matchAll(/\]\(([^)#:]+)(?:#[^)]*)?\)/g))
+      expect(fs.existsSync(path.join(runbooks, file))).toBe(true)
+  })
+
+  it('has something to type in each, of ours and of Linux', () => {
+    for (const { name, text } of texts) {
+      expect(commandsIn(text).length, name).toBeGreaterThan(0)
+      expect(text, name).toMatch(/\b(ss|conntrack|nstat|ethtool|ip|tc|sysctl|dmesg|dig|kubectl|cat|journalctl|promtool|curl) /)
+    }
+  })
+})
+
+it('descriptions say only what can be typed', () => {
+  for (const { name, description } of alerts)
+    for (const command of commandsIn(description)) expect(() => readConfig(argumentsOf(command), {}), name).not.toThrow()
 })
 
 describe.skipIf(prometheusMissing !== undefined)('by promtool', { timeout: 120_000 }, () => {
