@@ -565,7 +565,7 @@ const agents: Row = {
       unit: 'none',
       empty: 'No agent is scraped',
       isStacked: true,
-      targets: [{ query: count(value('netvitals_build_info', here), 'version'), legend: '{{version}}' }],
+      targets: [{ query: topk(20, count(value('netvitals_build_info', here), 'version')), legend: '{{version}}' }],
     },
     {
       kind: 'graph',

@@ -58,7 +58,7 @@ const extreme = (which: 'max' | 'min', direction: 'in' | 'out'): Stat => ({
 const byReason = (direction: 'in' | 'out'): Graph => ({
   kind: 'graph',
   title: `${titled(words[direction])} drops by reason`,
-  description: `Packets a second that were dropped on their way ${direction === 'in' ? 'to the pods' : 'from the pods'}, by the kernel's own reason. The reason that stands out names the place in the kernel; \`netvitals observe --type drop --reason …\` shows single packets of it, with both ends.`,
+  description: `Packets a second that were dropped on their way ${direction === 'in' ? 'to the pods' : 'from the pods'}, by the kernel's own reason. The reason that stands out names the place in the kernel; \`netvitals observe --type drop --reason netfilter_drop\` shows single packets of it, with both ends.`,
   unit: 'pps',
   empty: none,
   isStacked: true,
@@ -181,7 +181,7 @@ const why: Row = {
       kind: 'table',
       title: 'Dropped packets by category and reason',
       description:
-        'Packets dropped in the time shown, by the kind of their reason and the reason itself, the most first. The first line is where to begin: `netvitals observe --type drop --reason …` shows single packets of it.',
+        'Packets dropped in the time shown, by the kind of their reason and the reason itself, the most first. The first line is where to begin: `netvitals observe --type drop --reason netfilter_drop` shows single packets of it.',
       empty: none,
       labels: { category: 'Category', reason: 'Reason' },
       columns: [

@@ -429,7 +429,7 @@ const sockets: Row = {
     },
     {
       kind: 'graph',
-      title: 'Orphaned sockets',
+      title: 'Orphaned sockets of the limit',
       description:
         'TCP sockets that no process holds any more, and sockets of every kind in use. Orphans that grow: applications close while peers are silent. Sockets that only grow are leaked: `netvitals show sockets` says by whom.',
       unit: 'short',

@@ -146,7 +146,7 @@ const overview: Row = {
 const places = ['namespace', 'workload', 'node', 'pod'] as const
 const eachPod: Table = {
   kind: 'table',
-  title: 'Each pod: traffic, connections, resets, retransmissions, queues, drops',
+  title: 'Each pod: traffic, resets, retransmissions, queues, drops',
   description:
     'A row for each pod: what is counted as its mean over the time shown, connections and queues as they are at its end. A pod that differs from its siblings in one column is ill in that way; those of one node that differ share its trouble. `netvitals show sockets --pod …` on that node says what it is about.',
   empty: 'No pods',

@@ -24,7 +24,7 @@ export const stories: readonly Story[] = [
       },
       {
         uid: 'netvitals-drops',
-        panels: ['Dropped packets by reason'],
+        panels: ['Dropped packets by category', 'Packets dropped by netfilter, between workloads'],
         sees: 'If it timed out and netfilter_drop rises with it, a rule or a policy on one of the nodes is in the way. If nothing is dropped on them, it is between the nodes, or beyond.',
       },
       {
@@ -39,13 +39,43 @@ export const stories: readonly Story[] = [
     boards: [
       {
         uid: 'netvitals-drops',
-        panels: ['Dropped packets by reason'],
+        panels: ['Packets dropped by netfilter, by reason', 'Packets dropped by netfilter, by pod'],
         sees: 'netfilter_drop from the minute on in which the policy came. Nothing: the policy is not what drops.',
       },
       {
         uid: 'netvitals-edges',
         panels: ['Dropped packets by edge', 'Connect timeouts by edge', 'Failed connects by edge and outcome'],
         sees: 'The one edge on which packets of category netfilter are dropped and connects time out, or are refused where the policy rejects. Other edges of the same two workloads go on.',
+      },
+      {
+        uid: 'netvitals-pod-flows-namespace',
+        panels: ['Failed connects between workloads', 'Heat map of incoming drops, top pods'],
+        sees: 'Whether the policy hits this pair alone, or other pods of the namespace that nobody thought of.',
+      },
+    ],
+  },
+  {
+    says: 'The web app says DNS_PROBE_FINISHED_NXDOMAIN, its log says SERVFAIL. Which names, whose fault?',
+    boards: [
+      {
+        uid: 'netvitals-dns-cluster',
+        panels: [
+          'DNS errors by type (NXDOMAIN, SERVFAIL …)',
+          'DNS missing responses',
+          'Top pods with DNS errors',
+          'DNS servers by errors and NXDOMAIN',
+        ],
+        sees: 'Which error, for whom, and which server gives it. All pods alike: the server, or what it asks itself. One pod alone: what it asks for. Missing responses: packets are lost, or the server is down.',
+      },
+      {
+        uid: 'netvitals-dns-workload',
+        panels: [
+          'DNS requests by type (A, AAAA …)',
+          'Search-list failures (ndots)',
+          'DNS latency percentiles',
+          'DNS responses by code, in the time shown',
+        ],
+        sees: 'Whether one type fails and the other works, whether NXDOMAIN is only what the search list tries before the right name, and how long it takes. `netvitals observe --dns` shows the names.',
       },
     ],
   },
@@ -95,6 +125,27 @@ export const stories: readonly Story[] = [
     ],
   },
   {
+    says: 'Connections vanish under load, and nothing is in any log.',
+    boards: [
+      {
+        uid: 'netvitals-conntrack',
+        panels: [
+          'Conntrack table by node',
+          'Full in',
+          'Who fills the tables',
+          'Dropped packets (drop)',
+          'Failed inserts (insert_failed)',
+        ],
+        sees: 'A table near its limit, or at it and dropping; who fills it; and how long it lasts if it goes on like that. Failed inserts without a full table: two packets of one new flow at the same moment, as DNS clients send them.',
+      },
+      {
+        uid: 'netvitals-node',
+        panels: ['Softnet drops', 'Qdisc drops by device', 'Device drops, receiving'],
+        sees: 'Packets that are lost before or after the stack: a CPU that is late, a queue that is full, a device without room.',
+      },
+    ],
+  },
+  {
     says: 'Every afternoon at two the batch job fails with EADDRNOTAVAIL.',
     boards: [
       {
@@ -107,6 +158,16 @@ export const stories: readonly Story[] = [
   {
     says: 'Checkout is slow, and sometimes it answers with an error. Is it us or is it the network?',
     boards: [
+      {
+        uid: 'netvitals-http',
+        panels: [
+          'HTTP requests by status class, as server',
+          'Top workloads with HTTP 5xx, as server',
+          'HTTP latency percentiles, as server',
+          'HTTP unanswered',
+        ],
+        sees: 'Who answers with errors, and who is slow, where the traffic is plaintext and its ports are set. Connections that cannot be read are counted too.',
+      },
       {
         uid: 'netvitals-edges',
         panels: ['Max round-trip time by server', 'Retransmissions by server', 'Edges that hurt'],
@@ -134,7 +195,7 @@ export const stories: readonly Story[] = [
       },
       {
         uid: 'netvitals-drops',
-        panels: ['Dropped packets by reason'],
+        panels: ['Dropped packets by category and reason'],
         sees: 'pkt_too_big, where it is one of these nodes that cannot pass them on.',
       },
     ],
@@ -166,6 +227,36 @@ export const stories: readonly Story[] = [
         uid: 'netvitals-tcp-health',
         panels: ['SYN_SENT by pod', 'TIME_WAIT by pod'],
         sees: 'Many in SYN_SENT: what it calls is silent. Many in TIME_WAIT: connections that are too short, not a leak.',
+      },
+    ],
+  },
+  {
+    says: 'Some pods of the search are on fire, others are idle.',
+    boards: [
+      {
+        uid: 'netvitals-pod-flows-workload',
+        panels: [
+          'Imbalance of traffic',
+          'Heat map of incoming traffic, top pods',
+          'Fullest accept queue',
+          'Each pod: traffic, resets, retransmissions, queues, drops',
+        ],
+        sees: 'How many times the mean the busiest pod has, in traffic and in connections, and what it costs it: a full accept queue, data nobody reads, resets. Long-lived connections that stay with the pods that were there first are the usual reason.',
+      },
+    ],
+  },
+  {
+    says: "Is the cluster's network healthy?",
+    boards: [
+      {
+        uid: 'netvitals-clusters',
+        panels: ['Dropped packets by category', 'Nodes', 'TCP sockets by state', 'Failing sources'],
+        sees: 'One row of green numbers, and a table with the node that is not like the others. Its name opens its own board.',
+      },
+      {
+        uid: 'netvitals-node',
+        panels: ['Dropped packets by category', 'Traffic of the node', 'Pods that drop most', 'Sources'],
+        sees: 'What of the node it is, whose pods, and whether the agent sees everything there.',
       },
     ],
   },

@@ -32,7 +32,6 @@ interface Variable {
   readonly label: string
   readonly definition?: string
   readonly datasource?: object
-  readonly multi: boolean
   readonly allValue?: string
   readonly refresh?: number
 }
@@ -64,7 +63,7 @@ const catalogued = (metric: string): string => (metric in catalogue ? metric : m
 const isCounted = (metric: string): boolean => metric !== catalogued(metric) || catalogue[metric as MetricName].type === 'counter'
 
 describe('helm/netvitals/dashboards', () => {
-  it.each(boards.map((board) => ({ uid: board.uid, board })))('$uid.json is what its board says', async ({ uid, board }) => {
+  it.each(boards.map((board) => ({ uid: board.uid, board })))('$uid: its file is what its board says', async ({ uid, board }) => {
     await expect(`${JSON.stringify(toGrafana(board), undefined, 2)}\n`).toMatchFileSnapshot(path.join(folder, `${uid}.json`))
   })
 
@@ -93,8 +92,8 @@ describe.each(boards.map((board) => ({ title: board.title, board })))('$title', 
     expect(first).toMatchObject({ name: 'datasource', type: 'datasource', label: 'Data source', query: 'prometheus' })
     expect(rest.map(({ type }) => type).filter((type) => type !== 'query')).toEqual([])
     expect(rest.find(({ name }) => name === 'job')).toMatchObject({ label: 'Job', multi: true, allValue: '.+' })
-    for (const { name, datasource, refresh, multi, definition = '' } of rest) {
-      expect({ name, datasource, refresh, multi }).toEqual({ name, datasource: source, refresh: 2, multi: true })
+    for (const { name, datasource, refresh, definition = '' } of rest) {
+      expect({ name, datasource, refresh }).toEqual({ name, datasource: source, refresh: 2 })
       const [, selector = ''] = /^label_values\((.+), \w+\)$/.exec(definition) ?? []
       expect(parse(selector).errors).toEqual([])
       expect(Object.keys(catalogue)).toContain(metricOf(selector))

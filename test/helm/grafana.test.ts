@@ -69,7 +69,10 @@ it('shows in a table what a label says instead of the value beside it, and opens
     indexByName: { node: 0, 'Value #A': 1, kernel: 2 },
     renameByName: { node: 'Node', 'Value #A': 'Entries', kernel: 'Kernel' },
   })
-  const links = fieldConfig.overrides.find(({ matcher }: { matcher: { options: string } }) => matcher.options === 'Node')
+  const links = fieldConfig.overrides.find(
+    (one: { matcher: { options: string }; properties: readonly { id: string }[] }) =>
+      one.matcher.options === 'Node' && one.properties[0]?.id === 'links',
+  )
   // biome-ignore lint/suspicious/noTemplateCurlyInString: the variable is Grafana's
   expect(links.properties[0].value[0].url).toContain('/d/netvitals-node?var-node=${__value.raw:percentencode}&')
 })
