@@ -25,7 +25,7 @@ export const thresholds = {
   listenQueueRatio: { warning: 0.8 },
   /** Connections refused because too many waited. */
   listenOverflowsPerSecond: { warning: 0.1, fault: 10 },
-  /** Segments sent again, of those sent. */
+  /** Segments sent again, of all that were sent. */
   retransmittedRatio: { warning: 0.02, fault: 0.1 },
   /** Connects that failed, of those begun. */
   failedConnectRatio: { warning: 0.05, fault: 0.2 },

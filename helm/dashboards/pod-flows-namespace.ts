@@ -3,6 +3,7 @@ import { above, count, divide, like, type Match, max, min, multiply, or, type Qu
 import { edgeLegend, ends, ofEitherEnd } from './between-workloads.ts'
 import type { Board, Graph, Row, Stat, Unit } from './board.ts'
 import { podGraph, podHeatMap } from './by-pod.ts'
+import { sentAgain } from './ratios.ts'
 import { inNamespaces } from './variables.ts'
 
 /** Of pods and named network namespaces, not of the host. */
@@ -83,7 +84,7 @@ const overview: Row = {
       unit: 'percentunit',
       empty: 'No TCP',
       levels: thresholds.retransmittedRatio,
-      targets: [{ query: divide(sum(retransmitted), above(sum(segments), 0)), legend: 'Sent again' }],
+      targets: [{ query: sentAgain(sum(retransmitted), sum(segments)), legend: 'Sent again' }],
     },
     {
       kind: 'stat',
@@ -350,7 +351,7 @@ const retransmissionsRow: Row = {
       unit: 'percentunit',
       empty: 'No TCP',
       levels: thresholds.retransmittedRatio,
-      of: divide(sum(retransmitted, 'namespace', 'pod'), above(sum(segments, 'namespace', 'pod'), 0)),
+      of: sentAgain(sum(retransmitted, 'namespace', 'pod'), sum(segments, 'namespace', 'pod')),
     }),
     {
       kind: 'graph',

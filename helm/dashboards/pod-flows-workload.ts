@@ -21,6 +21,7 @@ import {
 } from '../promql.ts'
 import type { Board, Graph, Row, Table } from './board.ts'
 import { podGraph, podHeatMap } from './by-pod.ts'
+import { sentAgain } from './ratios.ts'
 import { inNamespaces, inWorkloads } from './variables.ts'
 
 /** Of a pod, without labels of its own. */
@@ -104,9 +105,9 @@ const overview: Row = {
       levels: thresholds.retransmittedRatio,
       targets: [
         {
-          query: divide(
+          query: sentAgain(
             sum(counted('netvitals_tcp_retransmitted_segments_total')),
-            above(sum(counted('netvitals_tcp_sent_segments_total')), 0),
+            sum(counted('netvitals_tcp_sent_segments_total')),
           ),
           legend: 'Sent again',
         },
@@ -187,9 +188,9 @@ const eachPod: Table = {
     {
       heading: 'Sent again',
       unit: 'percentunit',
-      query: divide(
+      query: sentAgain(
         sum(counted('netvitals_tcp_retransmitted_segments_total', shownWindow), ...places),
-        above(sum(counted('netvitals_tcp_sent_segments_total', shownWindow), ...places), 0),
+        sum(counted('netvitals_tcp_sent_segments_total', shownWindow), ...places),
       ),
       levels: thresholds.retransmittedRatio,
     },
@@ -344,9 +345,9 @@ const retransmissionsRow: Row = {
       unit: 'percentunit',
       empty: 'No TCP',
       levels: thresholds.retransmittedRatio,
-      of: divide(
+      of: sentAgain(
         sum(counted('netvitals_tcp_retransmitted_segments_total'), 'namespace', 'pod'),
-        above(sum(counted('netvitals_tcp_sent_segments_total'), 'namespace', 'pod'), 0),
+        sum(counted('netvitals_tcp_sent_segments_total'), 'namespace', 'pod'),
       ),
     }),
     {

@@ -1,4 +1,4 @@
-import { above, divide, type Query, rate, share, sum, type TargetLabel, value } from '../promql.ts'
+import { above, add, divide, type Query, rate, share, sum, type TargetLabel, value } from '../promql.ts'
 import { here } from './variables.ts'
 
 /** The host's own connection tracking table, through which its pods' connections go too. */
@@ -22,9 +22,10 @@ export const tcpMemoryRatio = divide(
   above(value('netvitals_tcp_memory_limit_bytes', here), 0),
 )
 
-/** TCP segments sent again, of those sent. */
+/** TCP segments sent again, of all; the kernel's number of those sent leaves them out. */
+export const sentAgain = <L extends string>(again: Query<L>, first: Query<L>): Query<L> => share(again, add(first, again))
 export const retransmittedRatio = <L extends TargetLabel = never>(window?: string, ...by: readonly L[]): Query<L> =>
-  share(
+  sentAgain(
     sum(rate('netvitals_tcp_retransmitted_segments_total', here, window), ...by),
     sum(rate('netvitals_tcp_sent_segments_total', here, window), ...by),
   )

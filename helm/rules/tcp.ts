@@ -1,6 +1,6 @@
 import type { connectOutcomes } from '../../agent/metrics/labels.ts'
 import { thresholds } from '../../agent/metrics/thresholds.ts'
-import { above, and, increase, rate, sum, sumWithout, value } from '../promql.ts'
+import { above, add, and, increase, rate, sum, sumWithout, value } from '../promql.ts'
 import { type AlertGroup, node, owner, ratio, suddenly, window } from './rule.ts'
 
 /** Whoever sends less can lose a few segments of them without having a problem. */
@@ -28,6 +28,9 @@ const end = (side: 'client' | 'server'): string =>
 
 const memoryRatio = ratio(value('netvitals_tcp_memory_bytes', {}), value('netvitals_tcp_memory_limit_bytes', {}))
 
+/** The kernel's number of those sent leaves these out. */
+const sentAgain = rate('netvitals_tcp_retransmitted_segments_total', {}, window)
+
 export const tcpAlerts: AlertGroup = {
   topic: 'tcp',
   alerts: [
@@ -39,11 +42,7 @@ export const tcpAlerts: AlertGroup = {
       for: '15m',
       threshold: thresholds.retransmittedRatio.warning,
       query: above(
-        ratio(
-          rate('netvitals_tcp_retransmitted_segments_total', {}, window),
-          rate('netvitals_tcp_sent_segments_total', {}, window),
-          sentSegmentsFloor,
-        ),
+        ratio(sentAgain, add(rate('netvitals_tcp_sent_segments_total', {}, window), sentAgain), sentSegmentsFloor),
         thresholds.retransmittedRatio.warning,
       ),
     },

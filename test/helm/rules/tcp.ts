@@ -53,7 +53,7 @@ export const tcpScenes: readonly Scene[] = [
     alert: 'NetvitalsRetransmissions',
     series: (subject, ...stretches) => [
       counter('netvitals_tcp_retransmitted_segments_total', pod(subject), ...scaled(stretches, (ratio) => ratio * 100)),
-      counter('netvitals_tcp_sent_segments_total', pod(subject), throughout(stretches, 100)),
+      counter('netvitals_tcp_sent_segments_total', pod(subject), ...scaled(stretches, (ratio) => (1 - ratio) * 100)),
     ],
     normal: 0.001,
     below: 0.018,
