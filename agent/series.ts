@@ -109,7 +109,7 @@ export function createSeriesStore(slots: Slots, declared: ReadonlyMap<string, Me
     if (!source.startsWith('proc-') && !source.startsWith('netlink-')) return true // counts from the agent's own start
     const last = before.get(source)
     if (last?.outcome !== 'ok') return false
-    if (last.rows.has(row)) return true
+    if (row === undefined || last.rows.has(row)) return true // of the node the whole source is the listing
     return row?.seenFromBirth === true && ![...before.values()].some((state) => state.rows.has(row) || state.skipped.has(row))
   }
 

@@ -127,6 +127,13 @@ describe('the birth rule', () => {
     expect(find(families, deviceDrops).map(({ bornFromZero }) => bornFromZero)).toEqual([false, true])
   })
 
+  it('claims it for the first device, whose source had none to tell of before', () => {
+    const store = createSeriesStore(noSlots)
+    sweep(store, 0, 'netlink-devices', addOnDevice(store, {}))
+    const families = sweep(store, 1000, 'netlink-devices', addOnDevice(store, { eth0: 5 }))
+    expect(find(families, deviceDrops)).toMatchObject([{ value: 5, bornFromZero: true }])
+  })
+
   it('does not claim it after a sweep in which the source failed', () => {
     const store = createSeriesStore(noSlots)
     const host = makeRow('', { seenFromBirth: false })
