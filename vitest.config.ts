@@ -3,7 +3,7 @@ import { defineConfig } from 'vitest/config'
 export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
-    exclude: ['test/bench/**', 'test/cluster/**'],
+    exclude: ['test/bench/**', 'test/cluster/**', 'test/soak/**'],
     // Truth tests cause faults on one shared kernel and two of them at once would count each other's packets.
     fileParallelism: false,
     testTimeout: 30_000,

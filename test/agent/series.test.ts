@@ -51,7 +51,7 @@ const addDrops = (store: SeriesStore, row: Row, value: number) => () => {
 const addOnDevice = (store: SeriesStore, values: Record<string, number>) => () => {
   for (const [device, value] of Object.entries(values))
     store.add('netvitals_device_receive_drops_total', undefined, { device }, value)
-  return [undefined]
+  return Object.keys(values).length > 0 ? [undefined] : []
 }
 const sent = 'netvitals_tcp_sent_segments_total'
 const dropped = 'netvitals_dropped_packets_total'

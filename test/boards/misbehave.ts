@@ -1,15 +1,14 @@
 import fs from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Holder, Namespace, Topology } from '../truth/topology.ts'
-import type { Traffic } from './scene.ts'
+import type { Holder, Namespace } from '../truth/topology.ts'
+import type { Scene } from './scene.ts'
 
-/** Causes every fault that dashboards show and alerts tell of; those that cannot be caused are told in words. */
+/** Causes every fault that dashboards show and alerts tell of. Returns those that could not be caused, in words. */
 export async function misbehave(
-  { a, b, exec, hold, run }: Topology,
-  { host, lonely }: { readonly host: Namespace; readonly lonely: Namespace },
-  traffic: Traffic,
-  failures: string[],
-): Promise<void> {
+  { topology: { a, b, exec, hold, run }, host, traffic }: Scene,
+  lonely: Namespace,
+): Promise<string[]> {
+  const failures: string[] = []
   const to = b.ipv4
   const firewall = (namespace: Namespace, ...rule: string[]): string => exec(namespace, 'iptables', '-w', ...rule)
   const drop = (namespace: Namespace, chain: string, ...match: string[]): string =>
@@ -24,6 +23,7 @@ export async function misbehave(
     for (const namespace of [host, b])
       firewall(namespace, '-A', namespace === host ? 'FORWARD' : 'INPUT', '-m', 'conntrack', '--ctstate', 'INVALID', '-j', 'DROP')
     for (const namespace of [host, b]) exec(namespace, 'sysctl', '-qw', 'net.netfilter.nf_conntrack_tcp_loose=0')
+    exec(host, 'sysctl', '-qw', 'net.netfilter.nf_conntrack_udp_timeout=300')
     await send(a, to, 9000, 100, { ports: 100 })
     // A segment out of nowhere, to a pod that tracks connections too.
     const addresses = [a.ipv4, b.ipv4].flatMap((address) => address.split('.').map(Number))
@@ -193,7 +193,7 @@ export async function misbehave(
       fs.writeFileSync(file, String(Math.ceil(Number(exec(host, 'conntrack', '-C')) * 1.1)))
       await sleep(4500)
       fs.writeFileSync(file, exec(host, 'conntrack', '-C').trim())
-      for (let i = 0; i < 5; i++) {
+      for (let i = 0; i < 7; i++) {
         await send(a, to, 20_000 + 200 * i, 200, { ports: 200, atOnce: 1 })
         await sleep(1000)
       }
@@ -213,4 +213,5 @@ export async function misbehave(
   await attempt(trackConnections)
   await Promise.all([dropPackets, failConnects, loseSegments, fillQueues, askNames, askPages].map(attempt))
   for (const act of [leak, fillTable, shrinkPath, exhaustPorts]) await attempt(act)
+  return failures
 }

@@ -1,4 +1,4 @@
-import { spawnSync } from 'node:child_process'
+import { type ChildProcess, spawnSync } from 'node:child_process'
 import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
@@ -9,7 +9,9 @@ import { boards } from '../../helm/dashboards/index.ts'
 import { variables } from '../../helm/dashboards/variables.ts'
 import { alertGroups } from '../../helm/rules/index.ts'
 import { prometheusMissing, type Result, scrapes } from '../e2e/prometheus-server.ts'
-import { requireRoot } from '../truth/topology.ts'
+import { addNamespace, removeNamespaces, requireRoot } from '../truth/topology.ts'
+import { misbehave } from './misbehave.ts'
+import { recordedPort, startRecording } from './recorded.ts'
 import { agentInstance, createScene, type Scene } from './scene.ts'
 
 /** As Grafana writes it, with everything chosen. */
@@ -64,10 +66,14 @@ const ofRecorded = [
   'NetvitalsTcpMemoryPressure',
 ]
 
+const name = 'nve-boards'
+
 /** `BOARDS=folder npx vitest run test/boards/scene.test.ts` also draws the dashboards. */
 requireRoot('while everything goes wrong', () => {
   if (prometheusMissing !== undefined) return void it.skip(prometheusMissing)
   let scene: Scene
+  let recording: ChildProcess
+  let failures: readonly string[]
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'netvitals-rules-'))
   const results = new Map<string, Result | string>()
   const firing = (window: string): Result => scene.prometheus.query(`max_over_time(ALERTS{alertstate="firing"}[${window}])`)
@@ -79,24 +85,29 @@ requireRoot('while everything goes wrong', () => {
       fs.writeFileSync(copy, speedUp(fs.readFileSync(path.join(rulesFolder, file), 'utf8')))
       return copy
     })
-    scene = await createScene({ name: 'nve-boards', network: 87, port: 9497, ruleFiles })
+    scene = await createScene({ name, network: 87, port: 9497, ruleFiles, otherPorts: [recordedPort] })
+    recording = startRecording(scene.host)
+    removeNamespaces(name)
+    const lonely = addNamespace(`${name}-lonely`, ['127.0.0.1', '::1']) // nobody's but its own
     await sleep(35_000) // what was is compared with what is
     before = firing('10s')
-    await scene.misbehave()
+    failures = await misbehave(scene, lonely)
     await scrapes(3)
     const texts = queries.map(({ text }) => text)
     scene.prometheus.queries(texts).forEach((result, i) => results.set(texts[i]!, result))
     if (process.env.BOARDS) draw(scene, process.env.BOARDS)
-    await scene.agent.stop()
+    await scene.stopAgent()
     await scrapes(4)
     during = firing('5m')
   }, 300_000)
   afterAll(async () => {
+    recording?.kill('SIGKILL')
     await scene?.dispose()
+    removeNamespaces(name)
     fs.rmSync(folder, { recursive: true })
   })
 
-  it('nothing that was to go wrong failed to', () => expect(scene.failures).toEqual([]))
+  it('nothing that was to go wrong failed to', () => expect(failures).toEqual([]))
 
   describe.each(boards.map(({ title }) => title))('%s', (board) => {
     it.each(queries.filter((query) => query.board === board))('$panel: $text', ({ text }) => {
