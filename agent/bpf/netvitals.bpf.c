@@ -63,6 +63,8 @@ struct tcp_sock {
 };
 // What TCP notes in skb->cb.
 struct tcp_skb_cb {
+	__u32 seq;
+	__u32 end_seq;
 	__u16 tcp_gso_segs;
 };
 struct net_device {
@@ -128,6 +130,7 @@ struct bpf_iter__task {
 enum skb_drop_reason {
 	SKB_DROP_REASON_CPU_BACKLOG,
 	SKB_DROP_REASON_XDP,
+	SKB_DROP_REASON_NOT_SPECIFIED,
 };
 enum sock_flags {
 	SOCK_DONE,
@@ -615,6 +618,16 @@ static __always_inline int is_packet(const struct sk_buff *skb, const struct soc
 	return family != AF_UNIX && family != AF_NETLINK;
 }
 
+// A bare acknowledgement is freed by the TCP socket that has taken note of it, the last one of each connection for one, as
+// if it were dropped, but for no reason.
+static __always_inline int is_taken_note_of(const struct sk_buff *skb, const struct sock *receiver, __u32 reason)
+{
+	const struct tcp_skb_cb *noted = (void *)skb->cb;
+
+	return reason == bpf_core_enum_value(enum skb_drop_reason, SKB_DROP_REASON_NOT_SPECIFIED) &&
+	       receiver->sk_protocol == IPPROTO_TCP && BPF_CORE_READ(noted, seq) == BPF_CORE_READ(noted, end_seq);
+}
+
 // A drop in the host's namespace is counted for whom the packet was from or to. With both ends on this machine: once the
 // host has found its way (it is being forwarded) the receiver's, on the way in; before that the sender's, on the way out.
 static __always_inline void attribute(struct drop_key *key, const struct headers *headers)
@@ -721,6 +734,8 @@ int dropped_packets(__u64 *ctx)
 	key.reason = (__u32)ctx[2];
 	if (bpf_core_field_exists(struct trace_event_raw_kfree_skb, rx_sk))
 		receiver = (void *)ctx[3];
+	if (receiver && is_taken_note_of(skb, receiver, key.reason))
+		return 0;
 	key.netns = netns_of_packet(skb, sk, receiver);
 	read_headers(&headers, skb, header);
 	key.protocol = headers.protocol;

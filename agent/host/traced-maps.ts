@@ -66,7 +66,15 @@ const maps = {
    * Key: u32 reason, u8 protocol (index in tracedProtocols), u8 direction (index in tracedDirections), u16 zero.
    * Values: packets (as many as segments in one not yet segmented), bytes (from the network header on; its headers once).
    */
-  dropped_packets_total: { programs: ['dropped_packets'] },
+  dropped_packets_total: {
+    programs: ['dropped_packets'],
+    caveat: {
+      struct: 'trace_event_raw_kfree_skb',
+      member: 'rx_sk',
+      otherwise:
+        'acknowledgements that a TCP socket has taken note of are among the drops of reason not_specified, one for each connection (Linux 6.11 tells them apart)',
+    },
+  },
   /** By reason, as resetReasonName tells. */
   tcp_sent_resets_by_reason_total: { programs: ['sent_resets'] },
   /** By the state of the socket that was hit (include/net/tcp_states.h). */
