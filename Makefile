@@ -12,13 +12,14 @@ TEST_PACKAGES := iproute2:network_namespaces iptables:causes_drops nftables:caus
   procps:sysctl dnsmasq-base:DNS_of_a_real_server bind9-dnsutils:DNS_of_a_real_client curl:HTTP_of_a_real_client \
   tcpdump:reads_what_record_--pcap_writes bpftrace:tests_of_live_tools_and_scripts openssl:certificates_of_the_TLS_tests \
   clang-14:rebuilds_the_tracer llvm-14:rebuilds_the_tracer libbpf-dev:rebuilds_the_tracer linux-libc-dev:rebuilds_the_tracer
+BOARDS_PACKAGES := chromium:draws_the_dashboards fonts-inter:Grafanas_font
 CLUSTER_PACKAGES := buildah:builds_the_image debootstrap:its_base
 
 # node-gyp finds Node's headers beside node itself and never downloads them.
 export npm_package_config_node_gyp_nodedir := $(shell node -p 'require("node:path").resolve(process.execPath, "../..")')
 SOURCES := $(shell find agent parsers -name '*.ts' -o -name '*.bt') agent/bpf/netvitals.bpf.o package.json tsconfig.json
 
-.PHONY: help run build test test-kernels cluster-test lint bench soak fuzz clean run-packages test-packages cluster-packages
+.PHONY: help run build test test-kernels cluster-test lint boards bench soak fuzz clean run-packages test-packages cluster-packages boards-packages
 help:
 	@sed -n '1,4s/^# //p' $(MAKEFILE_LIST)
 
@@ -53,9 +54,15 @@ lint: node_modules/.package-lock.json
 bench: build
 	node test/bench/run.mjs
 
-# Ten minutes; make soak SECONDS=120 is shorter.
-soak: build
+# Ten minutes of storms, and half an hour of calm in which no alert may fire; make soak SECONDS=120 is shorter.
+soak: build .cache/prometheus
 	node test/soak/soak.mjs $(SECONDS)
+	CALM_SECONDS=$(SECONDS) npx vitest run --config test/soak/vitest.config.ts
+
+# Draws the dashboards in BOARDS, of a node on which everything goes wrong.
+BOARDS ?= .cache/boards
+boards: boards-packages build .cache/prometheus
+	BOARDS=$(BOARDS) npx vitest run test/boards/scene.test.ts
 
 # Ten million damaged inputs for each parser of strangers' bytes; make fuzz PARSERS=dns-message COUNT=100000 SEED=1 is shorter.
 fuzz: build
@@ -92,6 +99,8 @@ test-packages:
 	$(call install_packages,$(TEST_PACKAGES))
 cluster-packages:
 	$(call install_packages,$(CLUSTER_PACKAGES))
+boards-packages:
+	$(call install_packages,$(BOARDS_PACKAGES))
 
 # Unpacked, not installed: Debian's package would start a server of its own.
 .cache/prometheus:

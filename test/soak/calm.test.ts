@@ -9,7 +9,7 @@ import { createScene, type Scene } from '../boards/scene.ts'
 import { requireRoot } from '../truth/topology.ts'
 
 /** Seconds; half an hour unless told. */
-const seconds = Number(process.env.CALM_SECONDS ?? 1800)
+const seconds = Number(process.env.CALM_SECONDS || 1800)
 const turnMs = 5000
 /** A pod that comes and goes lives so long. */
 const visitMs = 40_000
