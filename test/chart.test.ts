@@ -46,7 +46,7 @@ function renderAll(...set: readonly string[]): readonly Resource[] {
   const settings = set.map((one) => `${one.endsWith(']') ? '--set-json' : '--set'}=${one}`)
   // Helm that was built by `go install` takes the cluster for an old one.
   const template = ['template', 'nv', chart, '--namespace=monitoring', '--kube-version=1.34.0', ...settings]
-  const documents = parseAllDocuments(execFileSync(helm!, template, { encoding: 'utf8', stdio: 'pipe' }))
+  const documents = parseAllDocuments(execFileSync(helm!, template, { encoding: 'utf8', stdio: 'pipe', maxBuffer: 1 << 26 }))
   return documents.map((document) => document.toJS()).filter((resource) => resource !== null)
 }
 /** The same by kind. */
