@@ -8,7 +8,7 @@ const listFiles = (folder: string): string[] =>
     .readdirSync(path.join(root, folder), { recursive: true, encoding: 'utf8' })
     .filter((file) => file.endsWith('.ts'))
     .map((file) => path.posix.join(folder, file))
-const files = [...listFiles('parsers'), ...listFiles('agent')]
+const files = [...listFiles('parsers'), ...listFiles('agent'), ...listFiles('helm')]
 
 /** What a file imports: paths inside the project, or package names. */
 function importsOf(file: string): string[] {
@@ -119,6 +119,21 @@ const rules: { files: RegExp; may: RegExp; sentence: string }[] = [
     may: /^(node:|parsers\/|agent\/)/,
     sentence: 'agent.ts and cli/ import everything but packages',
   },
+  {
+    files: /^helm\/promql\.ts$/,
+    may: /^agent\/metrics\/(catalogue|labels)\.ts$/,
+    sentence: 'promql.ts imports the catalogue and labels',
+  },
+  {
+    files: /^helm\/dashboards\//,
+    may: /^(helm\/(promql\.ts|dashboards\/)|agent\/metrics\/(catalogue|labels|thresholds|drop-category)\.ts$|@grafana\/)/,
+    sentence: 'a dashboard imports PromQL, the catalogue and thresholds',
+  },
+  {
+    files: /^helm\/rules\//,
+    may: /^(helm\/(promql\.ts|rules\/)|agent\/metrics\/(catalogue|labels|thresholds|drop-category)\.ts$|yaml$)/,
+    sentence: 'an alert imports PromQL, the catalogue and thresholds',
+  },
 ]
 /** The only place for a thing. */
 const places: { thing: RegExp; place: RegExp }[] = [
@@ -126,6 +141,7 @@ const places: { thing: RegExp; place: RegExp }[] = [
   { thing: /^fastify$/, place: /^agent\/http\// },
   { thing: /^prom-client$/, place: /^agent\/metrics\/self\.ts$/ },
   { thing: /^pino$/, place: /^agent\/log\.ts$/ },
+  { thing: /^@grafana\//, place: /^helm\/dashboards\/grafana\.ts$/ },
   { thing: /^agent\/main\.ts$/, place: /^$/ },
 ]
 
@@ -151,7 +167,11 @@ describe('imports', () => {
 describe('the tree', () => {
   it('has no utils, helpers, common, types or index barrels', () => {
     expect(
-      files.filter((file) => /(utils?|helpers?|common|types|index)\.ts$/.test(file) && file !== 'agent/sources/index.ts'),
+      files.filter(
+        (file) =>
+          /(utils?|helpers?|common|types|index)\.ts$/.test(file) &&
+          !/^(agent\/sources|helm\/(dashboards|rules))\/index\.ts$/.test(file),
+      ),
     ).toEqual([])
   })
   it('reads the environment in config.ts only', () => {
