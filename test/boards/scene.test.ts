@@ -1,9 +1,9 @@
-import { type ChildProcess, spawnSync } from 'node:child_process'
+import { spawnSync } from 'node:child_process'
 import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { beforeAll, describe, expect, it } from 'vitest'
 import { targetsOf } from '../../helm/dashboards/board.ts'
 import { boards } from '../../helm/dashboards/index.ts'
 import { variables } from '../../helm/dashboards/variables.ts'
@@ -68,50 +68,78 @@ const ofRecorded = [
 
 const name = 'nve-boards'
 
-/** `BOARDS=folder npx vitest run test/boards/scene.test.ts` also draws the dashboards. */
-requireRoot('while everything goes wrong', () => {
-  if (prometheusMissing !== undefined) return void it.skip(prometheusMissing)
-  let scene: Scene
-  let recording: ChildProcess
-  let failures: readonly string[]
+interface Played {
+  readonly failures: readonly string[]
+  /** Of each query. */
+  readonly results: ReadonlyMap<string, Result | string>
+  /** Alerts that fired before anything went wrong, and while it did. */
+  readonly before: Result
+  readonly during: Result
+}
+
+async function play(): Promise<Played> {
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'netvitals-rules-'))
-  const results = new Map<string, Result | string>()
-  const firing = (window: string): Result => scene.prometheus.query(`max_over_time(ALERTS{alertstate="firing"}[${window}])`)
-  let before: Result
-  let during: Result
-  beforeAll(async () => {
-    const ruleFiles = fs.readdirSync(rulesFolder).map((file) => {
-      const copy = path.join(folder, file)
-      fs.writeFileSync(copy, speedUp(fs.readFileSync(path.join(rulesFolder, file), 'utf8')))
-      return copy
-    })
-    scene = await createScene({ name, network: 87, port: 9497, ruleFiles, otherPorts: [recordedPort] })
-    recording = startRecording(scene.host)
-    removeNamespaces(name)
+  const ruleFiles = fs.readdirSync(rulesFolder).map((file) => {
+    const copy = path.join(folder, file)
+    fs.writeFileSync(copy, speedUp(fs.readFileSync(path.join(rulesFolder, file), 'utf8')))
+    return copy
+  })
+  removeNamespaces(name)
+  const scene = await createScene({ name, network: 87, port: 9497, ruleFiles, otherPorts: [recordedPort] })
+  const recording = startRecording(scene.host)
+  try {
     const lonely = addNamespace(`${name}-lonely`, ['127.0.0.1', '::1']) // nobody's but its own
+    const { prometheus } = scene
+    const firing = (window: string): Result => prometheus.query(`max_over_time(ALERTS{alertstate="firing"}[${window}])`)
     await sleep(35_000) // what was is compared with what is
-    before = firing('10s')
-    failures = await misbehave(scene, lonely)
+    const before = firing('10s')
+    const failures = await misbehave(scene, lonely)
     await scrapes(3)
     const texts = queries.map(({ text }) => text)
-    scene.prometheus.queries(texts).forEach((result, i) => results.set(texts[i]!, result))
+    const results = new Map(prometheus.queries(texts).map((result, i) => [texts[i]!, result]))
     if (process.env.BOARDS) draw(scene, process.env.BOARDS)
     await scene.stopAgent()
     await scrapes(4)
-    during = firing('5m')
-  }, 300_000)
-  afterAll(async () => {
-    recording?.kill('SIGKILL')
-    await scene?.dispose()
+    return { failures, results, before, during: firing('5m') }
+  } finally {
+    recording.kill('SIGKILL')
+    await scene.dispose()
     removeNamespaces(name)
     fs.rmSync(folder, { recursive: true })
-  })
+  }
+}
 
-  it('nothing that was to go wrong failed to', () => expect(failures).toEqual([]))
+const isOwn = ({ metric: { alertname = '', instance } }: Result[number]): boolean =>
+  !ofRecorded.includes(alertname) && (instance === undefined || instance === agentInstance)
+const namesOf = (alerts: Result): readonly string[] => alerts.map(({ metric }) => metric.alertname!)
+/** What of it is missing. */
+const missingOf = ({ failures, results, during }: Played): readonly string[] => [
+  ...failures,
+  ...[...results].filter(([, result]) => result.length === 0).map(([text]) => text),
+  ...alerts.filter((name) => !namesOf(ofRecorded.includes(name) ? during : during.filter(isOwn)).includes(name)),
+]
+
+const tries = 3
+
+/** `BOARDS=folder npx vitest run test/boards/scene.test.ts` also draws the dashboards. */
+requireRoot('while everything goes wrong', () => {
+  if (prometheusMissing !== undefined) return void it.skip(prometheusMissing)
+  let played: Played
+  beforeAll(async () => {
+    // On a busy machine a fault may come and go between two looks: then it is played again, as a whole.
+    for (let i = 1; i <= tries; i++) {
+      played = await play()
+      const missing = missingOf(played)
+      if (missing.length === 0) return
+      console.warn(`played ${i} of ${tries} times, without: ${missing.join('; ')}`)
+    }
+  }, 300_000 * tries)
+
+  it('nothing that was to go wrong failed to', () => expect(played.failures).toEqual([]))
 
   describe.each(boards.map(({ title }) => title))('%s', (board) => {
     it.each(queries.filter((query) => query.board === board))('$panel: $text', ({ text }) => {
-      const result = results.get(text)
+      const result = played.results.get(text)
       expect(result).toBeTypeOf('object')
       const values = (result as Result).map(({ value }) => Number(value?.[1]))
       expect(values.length).toBeGreaterThan(0)
@@ -119,16 +147,11 @@ requireRoot('while everything goes wrong', () => {
     })
   })
 
-  const namesOf = (alerts: Result): readonly string[] => alerts.map(({ metric }) => metric.alertname!)
-  const isOwn = ({ metric: { alertname = '', instance } }: Result[number]): boolean =>
-    !ofRecorded.includes(alertname) && (instance === undefined || instance === agentInstance)
-  it('no alert fires before', () => {
-    expect(namesOf(before.filter(isOwn))).toEqual([])
-  })
+  it('no alert fires before', () => expect(namesOf(played.before.filter(isOwn))).toEqual([]))
   it.each(alerts.filter((name) => !ofRecorded.includes(name)))('%s fires', (name) => {
-    expect(namesOf(during.filter(isOwn))).toContain(name)
+    expect(namesOf(played.during.filter(isOwn))).toContain(name)
   })
-  it.each(ofRecorded)('%s fires, of recorded series', (name) => expect(namesOf(during)).toContain(name))
+  it.each(ofRecorded)('%s fires, of recorded series', (name) => expect(namesOf(played.during)).toContain(name))
 })
 
 function draw({ host, prometheusUrl }: Scene, folder: string): void {
