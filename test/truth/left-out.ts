@@ -2,11 +2,12 @@
 export const leftOut = 'the kernel has not run the programs for each event'
 
 /**
- * When a test is tried again. On a 6.18 that is a guest of a guest a tracepoint's BPF programs are now and then not run for
- * a burst of events, ours and bpftrace's alike, and nobody is told: of 3,000 retransmissions perf counted 3,000 at the same
- * tracepoint, but the program's own number of runs (kernel.bpf_stats_enabled) was 2,500 and that of its misses 0. Any
- * kernel leaves out an event of a softirq that interrupts the same program; the agent tells of these. So a test that saw
- * fewer than there were, and nothing else, is tried again, twice at most; each try asks for exactly as many.
+ * When a test is tried again. A kernel may be built to run no BPF program on top of a task that is not to be looked into:
+ * on one 6.18, a guest, those events are never seen by ours nor by bpftrace that softirqs cause while a thread of its init
+ * is on the CPU, whole bursts of timers, and no miss is counted. ftrace shows each of them there, but no stack of that
+ * thread, into which root may not look either. And any kernel leaves out an event of a softirq that interrupts the same
+ * program; the agent tells of these. So a test that saw fewer than there were, and nothing else, is tried again, twice at
+ * most; each try asks for exactly as many.
  */
 export const retry = {
   count: 2,
