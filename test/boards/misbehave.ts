@@ -190,9 +190,13 @@ export async function misbehave(
         await send(a, to, 10_000 + 40 * i, 40, { ports: 40 })
         await sleep(500)
       }
-      fs.writeFileSync(file, String(Math.ceil(Number(exec(host, 'conntrack', '-C')) * 1.1)))
-      await sleep(4500)
-      fs.writeFileSync(file, exec(host, 'conntrack', '-C').trim())
+      const leave = (room: number): void =>
+        fs.writeFileSync(file, String(Math.ceil(Number(exec(host, 'conntrack', '-C')) * (1 + room))))
+      leave(0.1)
+      await sleep(5000)
+      leave(0.02) // so that it is still scraped
+      await sleep(7000)
+      leave(0)
       for (let i = 0; i < 7; i++) {
         await send(a, to, 20_000 + 200 * i, 200, { ports: 200, atOnce: 1 })
         await sleep(1000)
