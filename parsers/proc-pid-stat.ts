@@ -22,14 +22,19 @@ const fields = { flags: 9, utime: 14, stime: 15, cutime: 16, cstime: 17, startti
 export function parseProcPidStat(text: string, where: string): ProcessStat {
   const open = text.indexOf('(')
   const close = text.lastIndexOf(')')
-  if (open === -1 || close < open) throw new ParseError(where, 1, Math.max(open, 0) + 1, 'a name in parentheses', text)
+  const complain = (at: number, expected: string, got: string): ParseError => {
+    const lines = text.slice(0, at).split('\n')
+    return new ParseError(where, lines.length, lines.at(-1)!.length + 1, expected, got)
+  }
+  if (open === -1 || close < open) throw complain(Math.max(open, 0), 'a name in parentheses', text)
   const columns = text
     .slice(close + 2)
     .trimEnd()
     .split(' ', fields.rss - first + 1)
   const read = (field: number): number => {
     const column = columns[field - first] ?? ''
-    if (!/^-?\d+$/.test(column)) throw new ParseError(where, 1, close + 3, `a number as field ${field}`, column)
+    const at = columns.slice(0, field - first).reduce((sum, { length }) => sum + length + 1, close + 2)
+    if (!/^-?\d+$/.test(column)) throw complain(at, `a number as field ${field}`, column)
     return Number(column)
   }
   return {

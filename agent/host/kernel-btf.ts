@@ -1,6 +1,6 @@
 import type { Address, Libbpf } from './libbpf.ts'
 
-const kinds = { int: 1, struct: 4, enum: 6, typedef: 8, enum64: 19 } as const
+const kinds = { int: 1, pointer: 2, struct: 4, enum: 6, typedef: 8, enum64: 19 } as const
 /** struct btf_type: name_off, info, size or type. The members of a struct follow it, or an enum's values. */
 const typeSizeBytes = 12
 /** struct btf_member; struct btf_enum, struct btf_enum64. */
@@ -37,14 +37,14 @@ export class KernelBtf {
     return this.#find(name, kinds.struct) !== null
   }
 
-  /** A member that is a plain number, as CO-RE finds it by: before 5.12 a namespace's cookie was an atomic64_t, and 0. */
-  hasNumber(struct: string, member: string): boolean {
+  /** A member that is a plain number or a pointer, as CO-RE finds it by: before 5.12 a namespace's cookie was an atomic64_t, and 0. */
+  hasScalar(struct: string, member: string): boolean {
     const type = this.#find(struct, kinds.struct)
     if (type === null) return false
     const view = this.#viewFollowing(type, memberBytes)
     for (let at = typeSizeBytes; at < view.byteLength; at += memberBytes) {
       if (this.#libbpf.stringByOffset(this.#btf, view.getUint32(at, true)) === member)
-        return this.#isNumber(view.getUint32(at + 4, true))
+        return this.#isScalar(view.getUint32(at + 4, true))
     }
     return false
   }
@@ -73,10 +73,10 @@ export class KernelBtf {
     return this.#libbpf.view(type, typeSizeBytes + count * stride)
   }
 
-  #isNumber(id: number): boolean {
+  #isScalar(id: number): boolean {
     const type = this.#libbpf.typeById(this.#btf, this.#libbpf.resolveType(this.#btf, id))
     const kind = (this.#libbpf.view(type, typeSizeBytes).getUint32(4, true) >>> 24) & 0x1f
-    return kind === kinds.int || kind === kinds.enum || kind === kinds.enum64
+    return [kinds.int, kinds.pointer, kinds.enum, kinds.enum64].some((one) => one === kind)
   }
 
   #find(name: string, kind: number): Address {

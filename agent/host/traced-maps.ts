@@ -50,6 +50,12 @@ export interface MapDefinition {
 }
 
 export const tellsErrors = { struct: 'trace_event_raw_tcp_retransmit_skb', member: 'err' }
+const tellsReceivers: Told = {
+  struct: 'trace_event_raw_kfree_skb',
+  member: 'rx_sk',
+  otherwise:
+    'acknowledgements that a TCP socket has taken note of are among the drops of reason not_specified, one for each connection (Linux 6.11 tells them apart)',
+}
 export const tellsTwins: Told = {
   struct: 'net',
   member: 'net_cookie',
@@ -66,15 +72,7 @@ const maps = {
    * Key: u32 reason, u8 protocol (index in tracedProtocols), u8 direction (index in tracedDirections), u16 zero.
    * Values: packets (as many as segments in one not yet segmented), bytes (from the network header on; its headers once).
    */
-  dropped_packets_total: {
-    programs: ['dropped_packets'],
-    caveat: {
-      struct: 'trace_event_raw_kfree_skb',
-      member: 'rx_sk',
-      otherwise:
-        'acknowledgements that a TCP socket has taken note of are among the drops of reason not_specified, one for each connection (Linux 6.11 tells them apart)',
-    },
-  },
+  dropped_packets_total: { programs: ['dropped_packets'], caveat: tellsReceivers },
   /** By reason, as resetReasonName tells. */
   tcp_sent_resets_by_reason_total: { programs: ['sent_resets'] },
   /** By the state of the socket that was hit (include/net/tcp_states.h). */
@@ -110,7 +108,7 @@ const maps = {
    * Dropped packets by their two ends, of which the namespace is one. Key: u32 reason, u32 role of the namespace (index in
    * tracedRoles), its address and the other end's (16 bytes each).
    */
-  edge_dropped_packets_total: { programs: ['dropped_packets'], beside: 'dropped_packets_total' },
+  edge_dropped_packets_total: { programs: ['dropped_packets'], beside: 'dropped_packets_total', caveat: tellsReceivers },
 } as const satisfies Record<string, MapDefinition>
 export type MapName = keyof typeof maps
 export const mapNames = Object.keys(maps) as readonly MapName[]

@@ -263,7 +263,7 @@ function load(
   missing: Map<string, string>,
   { host, events: showsEvents = false, off = [] }: TracerOptions,
 ): Running | undefined {
-  const isTold = ({ struct, member }: Pick<Told, 'struct' | 'member'>): boolean => btf.hasNumber(struct, member)
+  const isTold = ({ struct, member }: Pick<Told, 'struct' | 'member'>): boolean => btf.hasScalar(struct, member)
   for (const name of programNames) {
     const { tracepoint, told }: ProgramDefinition = programs[name]
     if (missing.has(name)) continue

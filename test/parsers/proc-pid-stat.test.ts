@@ -35,8 +35,13 @@ describe('parseProcPidStat', () => {
       '/proc/42/stat: line 1, column 1: expected a name in parentheses, got "42 pause S 1"',
     )
     expect(parseErrorOf(() => parse('42 (pause) S 1 42')).message).toBe(
-      '/proc/42/stat: line 1, column 12: expected a number as field 9, got ""',
+      '/proc/42/stat: line 1, column 18: expected a number as field 9, got ""',
     )
+  })
+
+  it('says where, whatever is missing before', () => {
+    expect(parseErrorOf(() => parse('()'))).toMatchObject({ line: 1, column: 3 })
+    expect(parseErrorOf(() => parse('42 (a\nb) S'))).toMatchObject({ line: 2, column: 5 })
   })
 
   it('throws nothing else', () => {

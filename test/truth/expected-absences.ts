@@ -25,6 +25,11 @@ const absences: readonly { readonly before: string; readonly what: readonly (Map
 const caveats: readonly { readonly before: string; readonly of: RegExp; readonly text: RegExp }[] = [
   { before: '5.12', of: /./, text: /^of two network namespaces with one inode, one after the other, the second is given/ },
   {
+    before: '6.11',
+    of: /^(edge_)?dropped_packets_total$/,
+    text: /^acknowledgements that a TCP socket has taken note of are among the drops/,
+  },
+  {
     before: '6.17',
     of: /^tcp_retransmitted_segments_by_kind_total$/,
     text: /^retransmitted segments that this machine itself drops/,
