@@ -49,7 +49,7 @@ describe('a source that fails in the first sweep only', () => {
   }, 60_000)
 
   afterAll(async () => {
-    prometheus?.stop()
+    await prometheus?.stop()
     await server?.stop()
     await wiring?.stop()
   })

@@ -1,4 +1,5 @@
 import { execFileSync, spawn } from 'node:child_process'
+import { once } from 'node:events'
 import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
@@ -29,7 +30,7 @@ export interface Prometheus {
   queries(expressions: readonly string[]): readonly (Result | string)[]
   /** The values of the one series, in the order they were scraped. */
   samples(selector: string): number[]
-  stop(): void
+  stop(): Promise<void>
 }
 
 export interface PrometheusOptions {
@@ -103,9 +104,12 @@ export function startPrometheus(
     query,
     queries,
     samples: (selector) => query(`${selector}[5m]`)[0]?.values?.map(([, value]) => Number(value)) ?? [],
-    stop() {
+    async stop() {
+      const isRunning = server.exitCode === null && server.signalCode === null
+      const gone = isRunning ? once(server, 'exit') : undefined
       server.kill('SIGKILL')
-      server.once('exit', () => fs.rmSync(folder, { recursive: true, force: true }))
+      await gone
+      fs.rmSync(folder, { recursive: true, force: true })
     },
   }
 }

@@ -28,7 +28,7 @@ requireRoot('a real Prometheus, two of them at different phases', () => {
   }, 60_000)
 
   afterAll(async () => {
-    for (const server of servers) server.stop()
+    for (const server of servers) await server.stop()
     await agent?.stop()
     await topology?.dispose()
   })

@@ -2,7 +2,7 @@ import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { pino } from 'pino'
-import { afterEach, expect, it } from 'vitest'
+import { afterAll, afterEach, expect, it } from 'vitest'
 import { dnsPlaces } from '../../../agent/capture/places.ts'
 import type { CaptureReport, DnsReport } from '../../../agent/capture/report.ts'
 import { type Capture, createCapture } from '../../../agent/host/capture.ts'
@@ -23,6 +23,7 @@ afterEach(async () => {
   await capture?.stop()
   fs.rmSync(heard, { force: true })
 })
+afterAll(() => fs.rmSync(folder, { recursive: true }))
 
 /** In place of the process that captures: writes down what it is told, and tells what it finds in a file, when that changes. */
 function program(first: readonly CaptureReport[]): { file: string; tell(...reports: CaptureReport[]): void; end(): void } {
