@@ -110,7 +110,7 @@ export function createSeriesStore(slots: Slots, declared: ReadonlyMap<string, Me
     const last = before.get(source)
     if (last?.outcome !== 'ok') return false
     if (row === undefined || last.rows.has(row)) return true // of the node the whole source is the listing
-    return row?.seenFromBirth === true && ![...before.values()].some((state) => state.rows.has(row) || state.skipped.has(row))
+    return row.seenFromBirth && ![...before.values()].some((state) => state.rows.has(row) || state.skipped.has(row))
   }
 
   function remove(family: LiveFamily, series: LiveSeries): void {

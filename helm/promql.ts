@@ -1,4 +1,4 @@
-import { type Catalogue, catalogue, type MetricName, type rowLabels } from '../agent/metrics/catalogue.ts'
+import type { Catalogue, MetricName, rowLabels } from '../agent/metrics/catalogue.ts'
 import type { LabelName, LabelValue } from '../agent/metrics/labels.ts'
 
 // PromQL on the catalogue's types: a metric or a label that is not there, or the rate of a gauge, does not compile.
@@ -207,6 +207,3 @@ export const function_ = <L extends string>(
   of: Query<L>,
   ...rest: readonly number[]
 ): Query<L> => query(`${name}(${[of.text, ...rest].join(', ')})`)
-
-/** Every metric name with the kind of its series, for tests. */
-export const typeOf = (metric: string): string | undefined => (catalogue as Record<string, { type: string }>)[metric]?.type

@@ -33,9 +33,9 @@ export function parseProcPidStat(text: string, where: string): ProcessStat {
     .split(' ', fields.rss - first + 1)
   const read = (field: number): number => {
     const column = columns[field - first] ?? ''
+    if (/^-?\d+$/.test(column)) return Number(column)
     const at = columns.slice(0, field - first).reduce((sum, { length }) => sum + length + 1, close + 2)
-    if (!/^-?\d+$/.test(column)) throw complain(at, `a number as field ${field}`, column)
-    return Number(column)
+    throw complain(at, `a number as field ${field}`, column)
   }
   return {
     name: text.slice(open + 1, close),

@@ -1,8 +1,7 @@
 import { like, type Matcher, or, type Query } from '../promql.ts'
+import type { EndLabel } from './names.ts'
 import { here } from './variables.ts'
 
-export const ends = ['client_namespace', 'client_workload', 'server_namespace', 'server_workload'] as const
-type End = (typeof ends)[number]
 export const edgeLegend = '{{client_namespace}}/{{client_workload}} → {{server_namespace}}/{{server_workload}}'
 export const edgeHeadings = {
   client_namespace: 'Client namespace',
@@ -14,7 +13,7 @@ export const edgeHeadings = {
 /** Of those edges of which at least one end is in what the board is narrowed to. */
 export function ofEitherEnd<L extends string>(
   narrowedBy: readonly ('namespace' | 'workload')[],
-  query: (match: typeof here & { readonly [E in End]?: Matcher }) => Query<L>,
+  query: (match: typeof here & { readonly [E in EndLabel]?: Matcher }) => Query<L>,
 ): Query<L> {
   const of = (end: 'client' | 'server') =>
     query({ ...here, ...Object.fromEntries(narrowedBy.map((variable) => [`${end}_${variable}`, like(`$${variable}`)])) })

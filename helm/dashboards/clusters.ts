@@ -30,9 +30,9 @@ import {
   tcpMemoryRatio,
 } from './ratios.ts'
 import { failingSources, zeroWhereRead } from './sources.ts'
-import { here, onWire } from './variables.ts'
+import { harmfulCategories, here, onWire } from './variables.ts'
 
-const harmful = { ...here, category: { noneOf: ['normal'] } } as const
+const harmful = { ...here, category: harmfulCategories } as const
 const failed = { ...here, outcome: { noneOf: ['connected'] } } as const
 
 const dropsByNode = (window?: string): Query<OfNode> =>

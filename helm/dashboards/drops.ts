@@ -18,21 +18,21 @@ import {
   value,
   withWorkload,
 } from '../promql.ts'
-import { edgeHeadings, edgeLegend, ends, ofEitherEnd } from './between-workloads.ts'
+import { edgeHeadings, edgeLegend, ofEitherEnd } from './between-workloads.ts'
 import type { Board, Graph, Panel, Row, Stat } from './board.ts'
 import { podGraph, podHeatMap } from './by-pod.ts'
-import { here, inPods, inWorkloads } from './variables.ts'
+import { ends } from './names.ts'
+import { harmfulCategories, here, inPods, inWorkloads } from './variables.ts'
 
 const packets = 'netvitals_dropped_packets_total'
 const onEdges = 'netvitals_edge_dropped_packets_total'
-const harmful = { noneOf: ['normal'] } as const
 const none = 'No packet of a pod was dropped'
 const levels = thresholds.dropsPerSecond
 
 const dropped = (match: Match<typeof packets> = {}) =>
-  withWorkload(rate(packets, { ...inPods, category: harmful, ...match }), inWorkloads)
+  withWorkload(rate(packets, { ...inPods, category: harmfulCategories, ...match }), inWorkloads)
 const droppedWhileShown = (match: Match<typeof packets> = {}) =>
-  withWorkload(increase(packets, { ...inPods, category: harmful, ...match }, shownWindow), inWorkloads)
+  withWorkload(increase(packets, { ...inPods, category: harmfulCategories, ...match }, shownWindow), inWorkloads)
 const whole = <L extends string>(of: Query<L>): Query<L> => above(function_('round', of), 0)
 
 const pods = max(value('netvitals_pod_info', { ...inWorkloads, pod: like('$pod'), host_network: 'false' }), 'namespace', 'pod')
@@ -170,7 +170,7 @@ const why: Row = {
       targets: [
         {
           query: sum(
-            withWorkload(rate('netvitals_dropped_bytes_total', { ...inPods, category: harmful }), inWorkloads),
+            withWorkload(rate('netvitals_dropped_bytes_total', { ...inPods, category: harmfulCategories }), inWorkloads),
             'category',
           ),
           legend: '{{category}}',
@@ -226,11 +226,11 @@ const whose: Row = {
 /** Packets that die between two workloads, each once: in the namespace of one of them, or on the host in its name. */
 const between = (match: Match<typeof onEdges> = {}): Query<(typeof ends)[number]> =>
   ofEitherEnd(['namespace', 'workload'], (narrowing) =>
-    sum(rate(onEdges, { ...narrowing, category: harmful, ...match }), ...ends),
+    sum(rate(onEdges, { ...narrowing, category: harmfulCategories, ...match }), ...ends),
   )
 const betweenWhileShown = (match: Match<typeof onEdges> = {}): Query<(typeof ends)[number]> =>
   ofEitherEnd(['namespace', 'workload'], (narrowing) =>
-    sum(increase(onEdges, { ...narrowing, category: harmful, ...match }, shownWindow), ...ends),
+    sum(increase(onEdges, { ...narrowing, category: harmfulCategories, ...match }, shownWindow), ...ends),
   )
 
 const netfilter: Row = {
@@ -335,7 +335,7 @@ const ofNoPod: Row = {
       empty: 'The hosts dropped no packet of their own',
       targets: [
         {
-          query: topk(20, sum(rate(packets, { ...here, namespace: '', pod: '', category: harmful }), 'reason')),
+          query: topk(20, sum(rate(packets, { ...here, namespace: '', pod: '', category: harmfulCategories }), 'reason')),
           legend: '{{reason}}',
         },
       ],
@@ -347,7 +347,7 @@ const ofNoPod: Row = {
       empty: 'No named network namespace dropped a packet',
       targets: [
         {
-          query: topk(20, sum(rate(packets, { ...here, namespace: '@netns', category: harmful }), 'pod', 'reason')),
+          query: topk(20, sum(rate(packets, { ...here, namespace: '@netns', category: harmfulCategories }), 'pod', 'reason')),
           legend: '{{pod}}: {{reason}}',
         },
       ],

@@ -23,7 +23,7 @@ import {
 } from '../promql.ts'
 import type { Board, Table, Target, Unit } from './board.ts'
 import { type EndLabel, type EndOf, ends, nameEnd, type Side, type With } from './names.ts'
-import { inEdges } from './variables.ts'
+import { harmfulCategories, inEdges } from './variables.ts'
 
 const shown = 20
 
@@ -43,7 +43,7 @@ const nameEnds = <L extends string>(of: Query<L | EndLabel>): Query<L | EndLabel
 const byClients = { ...inEdges, reporter: 'client' } as const
 const failing = { ...byClients, outcome: { noneOf: ['connected'] } } as const
 const timingOut = { ...byClients, outcome: 'timed_out' } as const
-const harmful = { ...inEdges, category: { noneOf: ['normal'] } } as const
+const harmful = { ...inEdges, category: harmfulCategories } as const
 
 const sentIn = (window: string) => once(rate('netvitals_edge_sent_bytes_total', inEdges, window))
 const receivedIn = (window: string) => once(rate('netvitals_edge_received_bytes_total', inEdges, window))

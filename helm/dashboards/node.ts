@@ -3,9 +3,9 @@ import { above, type Counter, divide, increase, like, max, min, rate, shownWindo
 import type { Board, Graph, Row, Target } from './board.ts'
 import { conntrackRatio, neighbourRatio, portsRatio, retransmittedRatio, tcpMemoryRatio } from './ratios.ts'
 import { failingSources, zeroWhereRead } from './sources.ts'
-import { here, onWire } from './variables.ts'
+import { harmfulCategories, here, onWire } from './variables.ts'
 
-const harmful = { ...here, category: { noneOf: ['normal'] } } as const
+const harmful = { ...here, category: harmfulCategories } as const
 const ofHost = { ...here, namespace: '', pod: '' } as const
 const ofPods = { ...here, pod: like('.+') } as const
 

@@ -1,10 +1,11 @@
 import { thresholds } from '../../agent/metrics/thresholds.ts'
 import { above, count, divide, like, type Match, max, min, multiply, or, type Query, rate, sum, topk, value } from '../promql.ts'
-import { edgeLegend, ends, ofEitherEnd } from './between-workloads.ts'
+import { edgeLegend, ofEitherEnd } from './between-workloads.ts'
 import type { Board, Graph, Row, Stat, Unit } from './board.ts'
 import { podGraph, podHeatMap } from './by-pod.ts'
+import { ends } from './names.ts'
 import { sentAgain } from './ratios.ts'
-import { inNamespaces } from './variables.ts'
+import { harmfulCategories, inNamespaces } from './variables.ts'
 
 /** Of pods and named network namespaces, not of the host. */
 const ofPods = { ...inNamespaces, pod: like('.+') } as const
@@ -13,7 +14,7 @@ const failed = { noneOf: ['connected'] } as const
 const received = rate('netvitals_received_bytes_total', ofPods)
 const sent = rate('netvitals_transmitted_bytes_total', ofPods)
 const drops = 'netvitals_dropped_packets_total'
-const dropped = (match: Match<typeof drops> = {}) => rate(drops, { ...ofPods, category: { noneOf: ['normal'] }, ...match })
+const dropped = (match: Match<typeof drops> = {}) => rate(drops, { ...ofPods, category: harmfulCategories, ...match })
 const connects = (match: Match<'netvitals_tcp_connects_total'> = {}) =>
   rate('netvitals_tcp_connects_total', { ...ofPods, ...match })
 const retransmitted = rate('netvitals_tcp_retransmitted_segments_total', ofPods)
@@ -174,7 +175,7 @@ const cannotReach: Row = {
             ofEitherEnd(['namespace'], (narrowing) =>
               // Each packet is dropped on one side.
               sum(
-                rate('netvitals_edge_dropped_packets_total', { ...narrowing, category: { noneOf: ['normal'] } }),
+                rate('netvitals_edge_dropped_packets_total', { ...narrowing, category: harmfulCategories }),
                 ...ends,
                 'category',
               ),

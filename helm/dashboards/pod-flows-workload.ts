@@ -22,7 +22,7 @@ import {
 import type { Board, Graph, Row, Table } from './board.ts'
 import { podGraph, podHeatMap } from './by-pod.ts'
 import { sentAgain } from './ratios.ts'
-import { inNamespaces, inWorkloads } from './variables.ts'
+import { harmfulCategories, inNamespaces, inWorkloads } from './variables.ts'
 
 /** Of a pod, without labels of its own. */
 type Plain<M extends keyof Catalogue> = {
@@ -36,7 +36,7 @@ const connects = (match: Match<'netvitals_tcp_connects_total'> = {}, window = st
   withWorkload(rate('netvitals_tcp_connects_total', { ...inNamespaces, ...match }, window), inWorkloads)
 const dropped = (match: Match<'netvitals_dropped_packets_total'> = {}, window = stepWindow) =>
   withWorkload(
-    rate('netvitals_dropped_packets_total', { ...inNamespaces, category: { noneOf: ['normal'] }, ...match }, window),
+    rate('netvitals_dropped_packets_total', { ...inNamespaces, category: harmfulCategories, ...match }, window),
     inWorkloads,
   )
 const resetsReceived = (window = stepWindow) =>

@@ -1,5 +1,5 @@
 import { catalogue, type MetricName } from '../../agent/metrics/catalogue.ts'
-import { above, below, count, multiply, or, type Query, sum, type TargetLabel, value } from '../promql.ts'
+import { above, below, count, orZero, type Query, sum, type TargetLabel, value } from '../promql.ts'
 import { here } from './variables.ts'
 
 /**
@@ -8,11 +8,11 @@ import { here } from './variables.ts'
  */
 export const zeroWhereRead = <L extends TargetLabel = never>(of: Query<L>, metric: MetricName, ...by: readonly L[]): Query<L> => {
   const read = above(value('netvitals_source_available', { ...here, source: catalogue[metric].source }), 0)
-  return or(of, multiply(sum(read, ...by), 0))
+  return orZero(of, sum(read, ...by))
 }
 
 /** How many sources could not be read in the last sweep; 0 where all could. */
 export const failingSources = <L extends TargetLabel = never>(...by: readonly L[]): Query<L> => {
   const success = value('netvitals_source_success', here)
-  return or(count(below(success, 1), ...by), multiply(count(success, ...by), 0))
+  return orZero(count(below(success, 1), ...by), count(success, ...by))
 }

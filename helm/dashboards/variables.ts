@@ -44,6 +44,9 @@ export const inEdges = {
   client_workload: like('$client_workload'),
 } as const
 
+/** Of dropped packets, all categories but clean-up that harms nobody. */
+export const harmfulCategories = { noneOf: ['normal'] } as const
+
 /** What bridges, bonds, VLANs and tunnels carry crosses another device of the node too. */
 const carriedAgain = [
   ...['bond', 'team', 'br', 'virbr', 'vmbr', 'docker', 'cni', 'cbr', 'ovs', 'vlan', 'macvlan', 'ipvlan', 'ifb', 'dummy'],

@@ -1,5 +1,6 @@
 import { expect, it } from 'vitest'
-import { ends, ofEitherEnd } from '../../helm/dashboards/between-workloads.ts'
+import { ofEitherEnd } from '../../helm/dashboards/between-workloads.ts'
+import { ends } from '../../helm/dashboards/names.ts'
 import { rate, sum } from '../../helm/promql.ts'
 
 it('takes an edge whichever of its ends is chosen', () => {
