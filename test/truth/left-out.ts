@@ -2,17 +2,20 @@
 export const leftOut = 'the kernel has not run the programs for each event'
 
 /**
- * When a test is tried again. A kernel may be built to run no BPF program on top of a task that is not to be looked into:
- * on one 6.18, a guest, those events are never seen by ours nor by bpftrace that softirqs cause while a thread of its init
- * is on the CPU, whole bursts of timers, and no miss is counted. ftrace shows each of them there, but no stack of that
- * thread, into which root may not look either. And any kernel leaves out an event of a softirq that interrupts the same
- * program; the agent tells of these. So a test that saw fewer than there were, and nothing else, is tried again, twice at
- * most; each try asks for exactly as many.
+ * When a test is tried again: twice at most, and each try asks for exactly as many. On one 6.18, a guest, a tracepoint's BPF
+ * programs, ours and bpftrace's, are now and then not run for a burst of events, and no miss is counted. ftrace beside them
+ * sees each: in seven of eight bursts they were exactly those of softirqs that had interrupted one thread of the machine's
+ * init, whose stack it did not record; in one they were not. Why is not known. And any kernel leaves out an event of a
+ * softirq that interrupts the same program; the agent tells of these. Only a test that says so is tried again: it saw fewer
+ * events than there were, none of another kind, and no map was full.
  */
-export const retry = {
+export const retry = { count: 2, condition: new RegExp(leftOut) }
+
+/** The same for tests of what the tracer counts that ask without further words: an error whose numbers are short is enough. */
+export const retryIfShort = {
   count: 2,
   condition: ({ message = '', actual, expected }: { message?: string; actual?: unknown; expected?: unknown }): boolean =>
-    message.includes(leftOut) || isShort(String(actual ?? ''), String(expected ?? '')),
+    retry.condition.test(message) || isShort(String(actual ?? ''), String(expected ?? '')),
 }
 
 const number = /(?<![\w.:-])\d+(?![\w.:-])/g

@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, beforeEach, expect, it } from 'vitest'
 import { startWiring, type Wiring } from '../wiring.ts'
 import { expectEvents, expectNothingLost, expectSum, readEvents, readStack, stormSize } from './events.ts'
+import { leftOut } from './left-out.ts'
 import { createTopology, requireRoot, slowness, type Topology } from './topology.ts'
 
 const connects = 'netvitals_tcp_connects_total'
@@ -56,9 +57,15 @@ requireRoot('storms at full rate', () => {
       return { connects: told.reduce((sum, one) => sum + one, refused), lostBesides: mapFull - refused, recursion }
     }
     const expected = { connects: 2 * count, lostBesides: 0, recursion: 0 }
-    await expect.poll(read, { timeout: 6000 * slowness, interval: 50 }).toEqual(expected)
-    await sleep(100)
-    expect(await read()).toEqual(expected)
+    try {
+      await expect.poll(read, { timeout: 6000 * slowness, interval: 50 }).toEqual(expected)
+      await sleep(100)
+      expect(await read()).toEqual(expected)
+    } catch (error) {
+      const { connects, lostBesides } = await read()
+      const why = connects < expected.connects && lostBesides === 0 ? `; ${leftOut}` : ''
+      throw new Error(`${(error as Error).message}${why}`, { cause: error })
+    }
   }
 
   it.each(families)(

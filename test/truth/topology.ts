@@ -3,11 +3,11 @@ import { existsSync, readFileSync, statSync } from 'node:fs'
 import { createInterface, type Interface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, type TestOptions, test } from 'vitest'
 import type { MapName } from '../../agent/host/traced-maps.ts'
 import { createTracer } from '../../agent/host/tracer.ts'
 import { findExpectedAbsence } from './expected-absences.ts'
-import { retry } from './left-out.ts'
+import { retry, retryIfShort } from './left-out.ts'
 
 const faults = fileURLToPath(new URL('faults.mjs', import.meta.url))
 const startMs = 10_000
@@ -63,8 +63,13 @@ export const requireRoot = (title: string, body: () => void, programs: readonly 
   describeUnless(missingForTruth(programs), title, body)
 
 /** The same for whatever is missing; undefined: nothing is. */
-export function describeUnless(missing: string | undefined, title: string, body: () => void): void {
-  if (missing === undefined) return void describe(title, { retry }, body)
+export function describeUnless(
+  missing: string | undefined,
+  title: string,
+  body: () => void,
+  again: TestOptions['retry'] = retry,
+): void {
+  if (missing === undefined) return void describe(title, { retry: again }, body)
   if (process.env.CI === 'true') {
     describe(title, () => {
       test('can run here', () => {
@@ -83,7 +88,7 @@ export function describeUnless(missing: string | undefined, title: string, body:
  */
 export function requireTraced(map: MapName, title: string, body: () => void): void {
   const absence = findExpectedAbsence(map)
-  if (absence === undefined) return void requireRoot(title, body)
+  if (absence === undefined) return void describeUnless(missingForTruth([]), title, body, retryIfShort)
   requireRoot(title, () => {
     test(`${map} is absent on this kernel, with its reason`, async () => {
       const tracer = createTracer()
