@@ -1,7 +1,12 @@
 import { getSystemErrorMap } from 'node:util'
 import { type Koffi, loadKoffi } from './koffi.ts'
 
-/** System calls that Node does not offer. Each returns what the kernel does: a result, or the negative errno. */
+/**
+ * System calls that Node does not offer. Each returns what the kernel does: a result, or the negative errno.
+ *
+ * errno is read by a second call, and what V8 does in between may set it: about one connect in a million that was EINPROGRESS
+ * is ENOMEM here. Nothing may depend on ENOMEM being true, nor, where it counts, on another errno not being told as ENOMEM.
+ */
 export interface Libc {
   socket(domain: number, type: number, protocol: number): number
   bind(fd: number, address: Uint8Array): number

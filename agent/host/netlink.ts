@@ -94,6 +94,7 @@ const MSG_DONTWAIT_TRUNC = 0x40 | 0x20
 const ENOENT = 2
 const EINTR = 4
 const EAGAIN = 11
+const ENOMEM = 12
 const lostAnswerCheckMs = 10
 
 interface NetlinkParts {
@@ -153,7 +154,7 @@ export function createNetlink({ root, namespaces, libc: loaded }: NetlinkParts):
       if (length >= 0) {
         if (take(buffer, length)) return
         heardAtMs = performance.now()
-      } else if (length === -EAGAIN) {
+      } else if (length === -EAGAIN || length === -ENOMEM /* see Libc */) {
         // The kernel makes each piece while it is asked for: there is nothing to wait for but a fault.
         if (performance.now() - heardAtMs > limits.netlinkAnswerMs) throw new NetlinkError(request.name, 'ETIMEDOUT', 'no answer')
         await setTimeout(lostAnswerCheckMs)

@@ -18,6 +18,7 @@ export const IPPROTO_RAW = 255
 export const IP_TTL = 2
 export const IPV6_UNICAST_HOPS = 16
 export const TCP_NODELAY = 1
+export const TCP_INFO = 11
 export const TCP_SYNCNT = 7
 export const TCP_USER_TIMEOUT = 18
 export const UDP_SEGMENT = 103
@@ -34,6 +35,8 @@ const MSG_DONTWAIT = 0x40
 const MSG_NOSIGNAL = 0x4000
 const SHUT_WR = 1
 const EINPROGRESS = 115
+/** include/net/tcp_states.h, first byte of struct tcp_info. */
+const TCP_CLOSE = 7
 const mmsghdrBytes = 64
 const receiveBytes = 65_536
 
@@ -107,7 +110,7 @@ export async function loadSockets(): Promise<LoadedSockets> {
   return koffi === undefined || libc === undefined ? { missing } : { sockets: createSockets(koffi, libc) }
 }
 
-function createSockets(koffi: Koffi, libc: Libc): Sockets {
+export function createSockets(koffi: Koffi, libc: Libc): Sockets {
   const received = new Uint8Array(receiveBytes)
   const familyOf = (address: string): number => (address.includes(':') ? AF_INET6 : AF_INET)
 
@@ -122,6 +125,10 @@ function createSockets(koffi: Koffi, libc: Libc): Sockets {
     return bytes
   }
 
+  function isClosed(fd: number): boolean {
+    return (sockets.getOption(fd, IPPROTO_TCP, TCP_INFO, 1)?.getUint8(0) ?? TCP_CLOSE) === TCP_CLOSE
+  }
+
   const sockets: Sockets = {
     encode,
     open: (address, type, protocol = 0) => check('socket', libc.socket(familyOf(address), type | SOCK_CLOEXEC, protocol)),
@@ -130,7 +137,7 @@ function createSockets(koffi: Koffi, libc: Libc): Sockets {
     accept: (fd) => (sockets.waitFor(fd, POLLIN, 0) ? check('accept', libc.accept(fd, SOCK_NONBLOCK | SOCK_CLOEXEC)) : undefined),
     connect(fd, address, port) {
       const result = libc.connect(fd, encode(address, port))
-      return result === -EINPROGRESS ? undefined : errorOf(result)
+      return result === -EINPROGRESS || !isClosed(fd) ? undefined : errorOf(result) // whatever errno says: see Libc
     },
     send: (fd, bytes) => Math.max(0, libc.send(fd, bytes, MSG_DONTWAIT | MSG_NOSIGNAL)),
     sendTo: (fd, bytes, address, port) => errorOf(libc.sendTo(fd, bytes, encode(address, port))),

@@ -6,6 +6,7 @@ import {
   SOCK_DGRAM,
   SOCK_STREAM,
   SOL_SOCKET,
+  TCP_INFO,
   TCP_NODELAY,
   TCP_SYNCNT,
   TCP_USER_TIMEOUT,
@@ -49,7 +50,6 @@ const oneByte = Uint8Array.of(0x78)
 const connectTimeoutMs = 1500
 const totalRetransmitsAt = 100
 const tcpInfoBytes = 104
-const TCP_INFO = 11
 const retransmitsOfSockets = 'retransmissions of each socket (TCP_INFO)'
 
 /** All that can be caused with nothing but a loopback device, each in a network namespace of its own. */

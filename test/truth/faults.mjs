@@ -117,9 +117,9 @@ function tcpConnect({ address, port, count, wait = true, timeoutMs = 5000, from,
       for (const option of [SO_REUSEADDR, SO_REUSEPORT]) setOption(socket, SOL_SOCKET, option, 1)
       check('bind', libc.bind(socket, ...sizedAddress(from.address, from.port)))
     }
-    const result = libc.connect(socket, ...sizedAddress(address, port))
-    if (result < 0 && lastErrno !== EINPROGRESS) {
-      tally(refusedAtOnce, lastError())
+    const error = product.connect(socket, address, port)
+    if (error !== undefined) {
+      tally(refusedAtOnce, error)
       libc.close(socket)
       continue
     }
@@ -327,7 +327,6 @@ const IP_PMTUDISC_PROBE = 3
 const MSG_DONTWAIT = 0x40
 const MSG_NOSIGNAL = 0x4000
 const SHUT_WR = 1
-const EINPROGRESS = 115 // libuv has no name for it
 const mmsghdrBytes = 64
 
 const loaded = await Promise.all([loadLibc(), loadSockets()])

@@ -152,6 +152,7 @@ describe('a kernel that misbehaves', () => {
 
   it.each<[string, Partial<Libc>, object]>([
     ['never answers', {}, { name: 'NetlinkError', code: 'ETIMEDOUT' }],
+    ['never answers, and errno is not what it was', { receive: () => -12 }, { name: 'NetlinkError', code: 'ETIMEDOUT' }],
     ['refuses the question', { send: () => -1 }, { name: 'NetlinkError', code: 'EPERM' }],
     ['breaks off', { receive: () => -105 }, { name: 'NetlinkError', code: 'ENOBUFS' }],
     ['sends more than fits', { receive: (_, buffer) => buffer.length + 1 }, { name: 'NetlinkError', code: 'EMSGSIZE' }],

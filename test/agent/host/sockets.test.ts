@@ -1,5 +1,8 @@
 import { afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { loadKoffi } from '../../../agent/host/koffi.ts'
+import { loadLibc } from '../../../agent/host/libc.ts'
 import {
+  createSockets,
   IPPROTO_TCP,
   loadSockets,
   POLLIN,
@@ -94,6 +97,18 @@ describe.each(families)('$family', ({ address }) => {
     sockets.connect(client, address, port)
     expect(sockets.waitFor(client, POLLOUT, 1000)).toBe(true)
     expect(sockets.error(client)).toBe('ECONNREFUSED')
+  })
+
+  it('has a connection whose errno another call has set', async () => {
+    const [{ koffi }, { libc }] = await Promise.all([loadKoffi(), loadLibc()])
+    const spoilt = createSockets(koffi!, { ...libc!, connect: (...call) => (libc!.connect(...call) < 0 ? -12 : -11) })
+    const { fd: listener, port } = bindAnywhere(address, SOCK_STREAM)
+    sockets.listen(listener, 1)
+    const connect = (): unknown => spoilt.connect(keep(sockets.open(address, SOCK_STREAM | SOCK_NONBLOCK)), address, port)
+    expect(connect()).toBeUndefined()
+    sockets.close(listener)
+    opened.delete(listener)
+    expect(connect()).toBe('ENOMEM')
   })
 
   it('throws what it did not expect', () => {
