@@ -1,11 +1,13 @@
 import { execFileSync, spawnSync } from 'node:child_process'
 import fs from 'node:fs'
+import os from 'node:os'
 import path from 'node:path'
 import { pino } from 'pino'
 import { describe, expect, it } from 'vitest'
 import { parse, parseAllDocuments } from 'yaml'
 import { readConfig } from '../agent/config.ts'
 import { createHost } from '../agent/host/host.ts'
+import { webConfigFile } from '../agent/http/web-config.ts'
 import { createSources } from '../agent/sources/index.ts'
 
 const root = path.resolve(import.meta.dirname, '..')
@@ -41,11 +43,16 @@ describe('tiers', () => {
 type Resource = ReturnType<typeof parse>
 const helm = [path.join(root, '.cache/helm'), 'helm'].find((file) => spawnSync(file, ['version']).status === 0)
 
-/** What the chart makes of the values. Lists are as in JSON. */
+const operator = '--api-versions=monitoring.coreos.com/v1'
+
+/** What the chart makes of the values, in a cluster with the Prometheus operator. Lists and maps are as in JSON; what begins with -- is helm's. */
 function renderAll(...set: readonly string[]): readonly Resource[] {
-  const settings = set.map((one) => `${one.endsWith(']') ? '--set-json' : '--set'}=${one}`)
+  const settings = set.map((one) => (one.startsWith('--') ? one : `${/[\]}]$/.test(one) ? '--set-json' : '--set'}=${one}`))
+  return renderFor(operator, ...settings)
+}
+function renderFor(...flags: readonly string[]): readonly Resource[] {
   // Helm that was built by `go install` takes the cluster for an old one.
-  const template = ['template', 'nv', chart, '--namespace=monitoring', '--kube-version=1.34.0', ...settings]
+  const template = ['template', 'nv', chart, '--namespace=monitoring', '--kube-version=1.34.0', ...flags]
   const documents = parseAllDocuments(execFileSync(helm!, template, { encoding: 'utf8', stdio: 'pipe', maxBuffer: 1 << 26 }))
   return documents.map((document) => document.toJS()).filter((resource) => resource !== null)
 }
@@ -85,13 +92,24 @@ describe.skipIf(helm === undefined)('rendered by helm', () => {
     expect(() => render('capture.httpPorts=["http"]')).toThrow(/httpPorts/)
     expect(() => render('capture.dnsPorts=[65536]')).toThrow(/dnsPorts/)
     expect(() => render('capture.dnsPorts=53')).toThrow(/dnsPorts/)
+    expect(() => render('capure.dnsPorts=[53]')).toThrow(/capure/)
+    expect(() => render('monitor.kind=Probe')).toThrow(/kind/)
+    expect(() => render('web.config={"basic_auth_user":{}}')).toThrow(/basic_auth_user/)
+    expect(() => render('updateStrategy.rollingUpdate.maxSurge=1')).toThrow(/maxSurge/)
+    expect(() => render('image.digest=sha256:abc')).toThrow(/digest/)
+  })
+
+  it('passes helm lint', () => {
+    const lint = spawnSync(helm!, ['lint', '--strict', chart], { encoding: 'utf8' })
+    expect(lint.stdout + lint.stderr).toContain('0 chart(s) failed')
+    expect(lint.status).toBe(0)
   })
 
   it.each<string>(schema.identity.properties.pods.enum)(
     'the agent takes the arguments and variables: identity.pods=%s',
     (pods) => {
       for (const peers of schema.identity.properties.peers.enum) {
-        const resources = render(`identity.pods=${pods}`, `identity.peers=${peers}`, 'extraArgs={--sources.off=proc-softnet}')
+        const resources = render(`identity.pods=${pods}`, `identity.peers=${peers}`, 'extraArgs=["--sources.off=proc-softnet"]')
         const [{ args, env }] = podOf(resources).containers
         const environment = Object.fromEntries(
           env.map(({ name, value = 'node-1' }: { name: string; value?: string }) => [
@@ -129,18 +147,211 @@ describe.skipIf(helm === undefined)('rendered by helm', () => {
     expect(podOf(resources).volumes.some(({ name }: { name: string }) => name === 'logs')).toBe(pods === 'logs')
   })
 
-  it('a ServiceMonitor finds the Service, believes the agent and drops what is of its own pod', () => {
-    expect(render().has('ServiceMonitor')).toBe(false)
-    const resources = render('serviceMonitor.enabled=true')
-    const { selector, endpoints } = resources.get('ServiceMonitor').spec
-    expect(resources.get('Service').metadata.labels).toMatchObject(selector.matchLabels)
-    expect(resources.get('Service').spec).toMatchObject({ clusterIP: 'None', ports: [{ name: endpoints[0].port }] })
-    expect(endpoints[0]).toMatchObject({
-      honorLabels: true,
-      relabelings: [
-        { sourceLabels: ['__meta_kubernetes_pod_node_name'], targetLabel: 'node' },
-        { action: 'labeldrop', regex: 'pod|namespace|container|endpoint' },
-      ],
+  it.each([
+    { kind: 'PodMonitor', other: 'ServiceMonitor', endpoints: 'podMetricsEndpoints', set: [] },
+    { kind: 'ServiceMonitor', other: 'PodMonitor', endpoints: 'endpoints', set: ['monitor.kind=ServiceMonitor'] },
+  ])('a $kind finds the agents, believes them and drops what is of their own pods', ({ kind, other, endpoints, set }) => {
+    const resources = render(...set)
+    expect(resources.has(other)).toBe(false)
+    const { selector, jobLabel, [endpoints]: ends } = resources.get(kind).spec
+    const { metadata, spec } = resources.get('DaemonSet').spec.template
+    expect([metadata.labels, resources.get('Service').metadata.labels]).toMatchObject([
+      selector.matchLabels,
+      selector.matchLabels,
+    ])
+    expect(metadata.labels[jobLabel]).toBe('netvitals')
+    expect(spec.containers[0].ports).toMatchObject([{ name: ends[0].port }])
+    expect(resources.get('Service').spec).toMatchObject({ clusterIP: 'None', ports: [{ name: ends[0].port }] })
+    expect(ends).toEqual([
+      {
+        port: 'metrics',
+        scheme: 'http',
+        honorLabels: true,
+        relabelings: [
+          { sourceLabels: ['__meta_kubernetes_pod_node_name'], targetLabel: 'node' },
+          { action: 'labeldrop', regex: 'pod|namespace|container|endpoint' },
+        ],
+      },
+    ])
+    const { metadata: labelled, spec: more } = render(
+      ...set,
+      'monitor.labels.release=monitor',
+      'monitor.interval=15s',
+      'monitor.scrapeTimeout=5s',
+      'monitor.auth={"authorization":{"credentials":{"name":"t","key":"token"}}}',
+      'monitor.relabelings=[{"targetLabel":"cluster","replacement":"east"}]',
+      'monitor.metricRelabelings=[{"action":"drop","regex":"x"}]',
+    ).get(kind)
+    expect(labelled.labels.release).toBe('monitor')
+    expect(more[endpoints][0]).toMatchObject({
+      interval: '15s',
+      scrapeTimeout: '5s',
+      authorization: { credentials: { name: 't', key: 'token' } },
+      relabelings: [{}, {}, { targetLabel: 'cluster', replacement: 'east' }],
+      metricRelabelings: [{ action: 'drop', regex: 'x' }],
+    })
+  })
+
+  it('is without what a cluster does not know, and installs all the same', () => {
+    const all = ['--set=prometheusRule.enabled=true', '--set=dashboards.enabled=true']
+    const kinds = (...flags: readonly string[]): Set<string> => new Set(renderFor(...all, ...flags).map(({ kind }) => kind))
+    const without = kinds()
+    expect([...kinds(operator)].filter((kind) => !without.has(kind)).sort()).toEqual(['PodMonitor', 'PrometheusRule'])
+    expect(without).toContain('DaemonSet')
+    expect([...kinds(operator, '--set=monitor.kind=none')].some((kind) => kind.endsWith('Monitor'))).toBe(false)
+  })
+
+  describe('TLS and authentication', () => {
+    const webOf = (config: object, ...more: readonly string[]) => {
+      const all = renderAll(`web.config=${JSON.stringify(config)}`, ...more)
+      const resources = new Map(all.map((resource) => [resource.kind, resource]))
+      const pod = podOf(resources)
+      return { resources, pod, container: pod.containers[0] }
+    }
+    const tls = { cert_file: '/etc/netvitals/secrets/tls/tls.crt', key_file: '/etc/netvitals/secrets/tls/tls.key' }
+
+    it('there are none unless asked for', () => {
+      const [container] = podOf(render()).containers
+      expect(render().has('Secret')).toBe(false)
+      expect(container.args.join(' ')).not.toContain('web.config')
+      expect(container.livenessProbe.httpGet).toEqual({ port: 'metrics', path: '/healthz', scheme: 'HTTP' })
+      expect(container.readinessProbe.httpGet).toEqual({ port: 'metrics', path: '/readyz', scheme: 'HTTP' })
+    })
+
+    it('are what the agent takes, in a Secret, with the files of other Secrets', () => {
+      const config = { tls_server_config: tls, bearer_token_file: '/etc/netvitals/secrets/token/token' }
+      const { resources, pod, container } = webOf(config, 'web.secrets=["tls","token"]')
+      expect(container.args).toContain('--web.config.file=/etc/netvitals/web/web.yaml')
+      const mounted = new Map(container.volumeMounts.map(({ name, mountPath }: Resource) => [mountPath, name]))
+      const volumes = new Map(pod.volumes.map(({ name, secret }: Resource) => [name, secret]))
+      const secretAt = (mountPath: string) => volumes.get(mounted.get(mountPath))
+      const { metadata, stringData } = resources.get('Secret')
+      expect(secretAt('/etc/netvitals/web')).toEqual({ secretName: metadata.name, defaultMode: 0o400 })
+      for (const name of ['tls', 'token'])
+        expect(secretAt(`/etc/netvitals/secrets/${name}`)).toEqual({ secretName: name, defaultMode: 0o400 })
+      expect(Object.keys(stringData)).toEqual(['web.yaml'])
+      expect(parse(stringData['web.yaml'])).toEqual(config)
+      expect(resources.get('PodMonitor').spec.podMetricsEndpoints[0].scheme).toBe('https')
+    })
+
+    it.each([
+      { type: undefined, action: 'httpGet' },
+      { type: 'VerifyClientCertIfGiven', action: 'httpGet' },
+      { type: 'RequireAnyClientCert', action: 'tcpSocket' },
+      { type: 'RequireAndVerifyClientCert', action: 'tcpSocket' },
+    ])('the kubelet, which has no certificate, asks by $action with client_auth_type $type', ({ type, action }) => {
+      const { container } = webOf({ tls_server_config: { ...tls, ...(type && { client_auth_type: type }) } })
+      for (const { httpGet, tcpSocket } of [container.livenessProbe, container.readinessProbe]) {
+        expect(httpGet?.scheme ?? tcpSocket.port).toBe(action === 'httpGet' ? 'HTTPS' : 'metrics')
+        expect([httpGet, tcpSocket].filter((one) => one !== undefined)).toHaveLength(1)
+      }
+    })
+
+    it('the kubelet asks where the agent listens', () => {
+      const hostOf = (...set: string[]) => podOf(render(...set)).containers[0].readinessProbe.httpGet.host
+      expect(hostOf()).toBeUndefined()
+      expect(hostOf('listenAddress=0.0.0.0')).toBeUndefined()
+      expect(hostOf('listenAddress=127.0.0.1')).toBe('127.0.0.1')
+      expect(
+        renderFor('--set-json=listenAddress="[fd00::1]"').find(({ kind }) => kind === 'DaemonSet').spec.template.spec
+          .containers[0].readinessProbe.httpGet.host,
+      ).toBe('fd00::1')
+    })
+
+    it('the schema knows the settings that the agent takes', () => {
+      expect(Object.keys(schema.web.properties.config.properties).sort()).toEqual(Object.keys(webConfigFile.shape).sort())
+    })
+  })
+
+  it('settings are a file that the agent takes; it starts again when they change, and only then', () => {
+    const config = { identity: { networks: [{ name: 'office', cidrs: ['10.0.0.0/8'] }] }, sources: { off: 'proc-softnet' } }
+    const resources = render(`config=${JSON.stringify(config)}`)
+    const { template } = resources.get('DaemonSet').spec
+    const [{ args, volumeMounts }] = template.spec.containers
+    expect(args).toContain('--config.file=/etc/netvitals/config/netvitals.yaml')
+    expect(volumeMounts).toContainEqual({ name: 'config', mountPath: '/etc/netvitals/config', readOnly: true })
+    const file = path.join(fs.mkdtempSync(path.join(os.tmpdir(), 'netvitals-chart-')), 'netvitals.yaml')
+    try {
+      fs.writeFileSync(file, resources.get('ConfigMap').data['netvitals.yaml'])
+      const read = readConfig(['serve', `--config.file=${file}`], {})
+      expect(read).toMatchObject({ 'sources.off': ['proc-softnet'], 'identity.networks': config.identity.networks })
+    } finally {
+      fs.rmSync(path.dirname(file), { recursive: true })
+    }
+    const checksumOf = (...set: string[]): string =>
+      render(...set).get('DaemonSet').spec.template.metadata.annotations['checksum/config']
+    const web = 'web.config={"basic_auth_users":{"a":"b"}}'
+    const checksums = [checksumOf(), checksumOf('config={"log":{"level":"debug"}}'), checksumOf('scripts={"a.bt":"x"}')]
+    checksums.push(checksumOf('web.config={"tls_server_config":{"cert_file":"x"}}'))
+    expect(new Set(checksums).size).toBe(4)
+    expect(checksumOf('dashboards.enabled=true', web)).toBe(checksums[0])
+  })
+
+  it('scripts are files of the agent, which can see what they trace', () => {
+    const resources = render('scripts={"mine.bt":"BEGIN { }\\n"}')
+    expect(resources.get('ConfigMap').data).toEqual({ 'mine.bt': 'BEGIN { }\n' })
+    const pod = podOf(resources)
+    expect(pod.volumes).toContainEqual({ name: 'tracing', hostPath: { path: '/sys/kernel/tracing' } })
+    expect(pod.containers[0].volumeMounts).toContainEqual({
+      name: 'scripts',
+      mountPath: '/etc/netvitals/scripts',
+      readOnly: true,
+    })
+  })
+
+  it('takes more of everything', () => {
+    const resources = render(
+      'extraEnv=[{"name":"A","value":"b"}]',
+      'extraVolumes=[{"name":"v","emptyDir":{}}]',
+      'extraVolumeMounts=[{"name":"v","mountPath":"/v"}]',
+      'extraArgs=["--sources.off=proc-softnet"]',
+      'podLabels.team=net',
+      'podAnnotations.note=x',
+      'imagePullSecrets=[{"name":"pull"}]',
+      'fullnameOverride=vitals',
+      `image.digest=sha256:${'0'.repeat(64)}`,
+    )
+    const { metadata, spec } = resources.get('DaemonSet').spec.template
+    const [container] = spec.containers
+    expect(resources.get('DaemonSet').metadata.name).toBe('vitals')
+    expect(metadata).toMatchObject({ labels: { team: 'net' }, annotations: { note: 'x' } })
+    expect(spec.imagePullSecrets).toEqual([{ name: 'pull' }])
+    expect(spec.volumes).toContainEqual({ name: 'v', emptyDir: {} })
+    expect(container.volumeMounts).toContainEqual({ name: 'v', mountPath: '/v' })
+    expect(container.env).toContainEqual({ name: 'A', value: 'b' })
+    expect(container.args.at(-1)).toBe('--sources.off=proc-softnet')
+    expect(container.image).toBe(`netvitals@sha256:${'0'.repeat(64)}`)
+  })
+
+  it('helm test proves with all that proving takes, and no monitor takes its pod for an agent', () => {
+    const resources = render()
+    const { metadata, spec } = resources.get('Pod')
+    expect(metadata.annotations['helm.sh/hook']).toBe('test')
+    expect(readConfig(spec.containers[0].args, {})).toMatchObject({ command: 'prove' })
+    expect(spec.containers[0].securityContext.capabilities.add.sort()).toEqual(['BPF', 'NET_ADMIN', 'PERFMON', 'SYS_ADMIN'])
+    const { matchLabels } = resources.get('PodMonitor').spec.selector
+    expect(metadata.labels).not.toMatchObject(matchLabels)
+    expect(render('tests.enabled=false').has('Pod')).toBe(false)
+  })
+
+  it('runs where there is a Linux node to look at, beside whatever else', () => {
+    const { nodeSelector, affinity, tolerations } = podOf(render())
+    expect(nodeSelector).toEqual({ 'kubernetes.io/os': 'linux' })
+    const [{ matchExpressions }] = affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms
+    expect(matchExpressions).toContainEqual({ key: 'eks.amazonaws.com/compute-type', operator: 'NotIn', values: ['fargate'] })
+    expect(tolerations).toEqual([{ operator: 'Exists' }])
+  })
+
+  it('the values of the examples are taken', () => {
+    const examples = path.join(root, 'helm/examples')
+    const stack = renderAll(`--values=${examples}/kube-prometheus-stack.yaml`)
+    for (const kind of ['PodMonitor', 'PrometheusRule'])
+      expect(stack.find((resource) => resource.kind === kind).metadata.labels.release).toBe('monitoring')
+    expect(stack.some(({ kind }) => kind === 'ConfigMap')).toBe(true)
+    const secure = new Map(renderAll(`--values=${examples}/tls.yaml`).map((resource) => [resource.kind, resource]))
+    expect(secure.get('PodMonitor').spec.podMetricsEndpoints[0]).toMatchObject({
+      scheme: 'https',
+      authorization: { credentials: { name: 'netvitals-token' } },
     })
   })
 
@@ -187,9 +398,7 @@ describe.skipIf(helm === undefined)('rendered by helm', () => {
     it('is there when it is asked for, with the rules as they are in their files', () => {
       expect(render().has('PrometheusRule')).toBe(false)
       expect(groupsOf()).toEqual(shipped)
-      const { metadata } = render('prometheusRule.enabled=true', 'prometheusRule.additionalLabels.release=monitor').get(
-        'PrometheusRule',
-      )
+      const { metadata } = render('prometheusRule.enabled=true', 'prometheusRule.labels.release=monitor').get('PrometheusRule')
       expect(metadata).toMatchObject({ namespace: 'monitoring', labels: { release: 'monitor' } })
     })
 
@@ -254,7 +463,7 @@ describe.skipIf(helm === undefined)('rendered by helm', () => {
   })
 
   it('every selector fits the pods', () => {
-    const resources = render('serviceMonitor.enabled=true')
+    const resources = render()
     const { template, selector } = resources.get('DaemonSet').spec
     expect(template.metadata.labels).toMatchObject(selector.matchLabels)
     expect(template.metadata.labels).toMatchObject(resources.get('Service').spec.selector)

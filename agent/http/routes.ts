@@ -38,7 +38,7 @@ export interface HttpParts {
 }
 
 /** What stands between a client and the routes; the local socket has none. */
-export type Guard = Pick<Security, 'judge' | 'challenges' | 'admits' | 'headers'>
+export type Guard = Pick<Security, 'judge' | 'knowsClients' | 'challenges' | 'admits' | 'headers'>
 export type CreateServer = (options: http.ServerOptions, listener: http.RequestListener) => http.Server
 
 export interface Routes {
@@ -66,6 +66,10 @@ const noCompiler = (): never => {
 const noSchemas = { compilersFactory: { buildValidator: noCompiler, buildSerializer: noCompiler } }
 /** For the kubelet, which has no password. */
 const open = new Set(['/healthz', '/readyz'])
+/** For other machines, whoever asks. What else there is goes to those on this one, and to those who have shown who they are. */
+const forAnybody = new Set(['/metrics', ...open])
+const notForAnybody =
+  'from other machines only /metrics, /healthz and /readyz are answered, unless --web.config.file asks for a password, a token or a client certificate'
 
 export function createRoutes(parts: HttpParts, createServer: CreateServer, guard?: Guard): Routes {
   const { sweep, history, self, log, now } = parts
@@ -102,6 +106,8 @@ export function createRoutes(parts: HttpParts, createServer: CreateServer, guard
       reply.header('WWW-Authenticate', [...guard.challenges()])
       return sendText(reply, 401, 'unauthorized')
     }
+    if (!forAnybody.has(path) && !guard.knowsClients() && !isLoopback(request.raw.socket.remoteAddress))
+      return sendText(reply, 403, notForAnybody)
   })
 
   app.addHook('onSend', async (_request, reply) => {
@@ -243,6 +249,10 @@ function readSocketQuestion({ each = '0', top = '', ...filters }: Query): Socket
     if (error instanceof ConfigError) return error.message
     throw error
   }
+}
+
+function isLoopback(address = ''): boolean {
+  return address === '::1' || /^(::ffff:)?127\./.test(address)
 }
 
 function sendText(reply: FastifyReply, status: number, text: string): FastifyReply {

@@ -15,6 +15,8 @@ export type Verdict = 'allowed' | 'refused' | 'busy'
 /** TLS and authentication of the address that others can reach. Its files are read again when they change; broken ones change nothing. */
 export interface Security {
   readonly isTls: boolean
+  /** Whether all who are let in have shown who they are, by a password, a token or a certificate that was verified. */
+  knowsClients(): boolean
   /** A server, not yet listening, that follows the TLS settings. */
   createServer(options: http.ServerOptions, listener: http.RequestListener): http.Server
   /** Of a request's Authorization header. */
@@ -65,6 +67,7 @@ export function createSecurity(file: string, log: Log, now: () => number = () =>
 
   return {
     isTls: config.tls !== undefined,
+    knowsClients: () => asksForPassword(config) || config.tls?.clientAuth === 'RequireAndVerifyClientCert',
     createServer(options, listener) {
       if (config.tls === undefined) return http.createServer(options, listener)
       const certificates = { requestCert: asksForCertificate, rejectUnauthorized: false } // acceptsClient decides
@@ -81,7 +84,7 @@ export function createSecurity(file: string, log: Log, now: () => number = () =>
     async judge(authorization) {
       refresh()
       const { users, bearerToken } = config
-      if (users.size === 0 && bearerToken === undefined) return 'allowed'
+      if (!asksForPassword(config)) return 'allowed'
       const [, scheme = '', credentials = ''] = /^(\S+) +(\S+) *$/.exec(authorization ?? '') ?? []
       if (/^bearer$/i.test(scheme) && bearerToken !== undefined)
         return isSameSecret(credentials, bearerToken) ? 'allowed' : 'refused'
@@ -108,6 +111,7 @@ export function createSecurity(file: string, log: Log, now: () => number = () =>
   }
 }
 
+const asksForPassword = ({ users, bearerToken }: WebConfig): boolean => users.size > 0 || bearerToken !== undefined
 const asksClient = (config: WebConfig): boolean => config.tls !== undefined && config.tls.clientAuth !== 'NoClientCert'
 
 /** Contents are compared, not times: a rotation within one tick of the file system's clock is seen too. */

@@ -122,7 +122,7 @@ const headers = z.strictObject({
 })
 
 /** The format of exporter-toolkit's web configuration, and bearer_token_file. */
-const webConfigFile = z.strictObject({
+export const webConfigFile = z.strictObject({
   tls_server_config: tlsSection.nullish(),
   http_server_config: z.strictObject({ http2: yesOrNo.optional(), headers: headers.nullish() }).nullish(),
   basic_auth_users: z.record(z.string(), bcryptHash).nullish(),

@@ -2,14 +2,14 @@ import { afterEach, beforeEach, expect, it } from 'vitest'
 import type { MetricName } from '../../agent/metrics/catalogue.ts'
 import { startWiring, type Wiring } from '../wiring.ts'
 import { createNode, type Node, recordOf } from './pods.ts'
-import { createTopology, requireRoot, slowness, type Topology } from './topology.ts'
+import { createTopology, requireTraced, slowness, type Topology } from './topology.ts'
 
 const cart = { uid: '11111111-1111-4111-8111-111111111111', namespace: 'shop', name: 'cart-0' }
 const web = { uid: '22222222-2222-4222-8222-222222222222', namespace: 'shop', name: 'web-6d4cf56db6-x7k2p' }
 const connects = 'netvitals_tcp_connects_total'
 const refused = { outcome: 'refused' }
 
-requireRoot('pods', () => {
+requireTraced('tcp_connects_total', 'pods', () => {
   let topology: Topology
   let node: Node
   let wiring: Wiring
@@ -58,7 +58,9 @@ requireRoot('pods', () => {
       const families = await wiring.self.families()
       return Number(families.find(({ name }) => name === 'netvitals_subjects_unresolved')?.series[0]?.value)
     }
-    const before = await unresolved()
+    // Those of the test before go when the kernel gets round to it.
+    let before = await unresolved()
+    await expect.poll(async () => before === (before = await unresolved()), { interval: 300 }).toBe(true)
     await refuse(3)
     expect(wiring.value(connects, { pod: cart.name })).toBeUndefined()
     node.names.set(cart.uid, recordOf(cart))

@@ -82,14 +82,14 @@ requireRoot('TCP queues and ports', () => {
       await servers[0]?.act('accept', { count: 12 })
       await gone.act('close')
       await servers[0]?.act('close') // the client closed first, so that it keeps the TIME_WAIT
+      const timeWait = async () => {
+        await wiring.sweep()
+        return wiring.value('netvitals_tcp_sockets', { pod: a.name, state: 'time_wait' })
+      }
+      await expect.poll(timeWait).toBe(12)
       await topology.hold(a, 'tcp-connect', { address: b[family], port: 5001, count: 20 })
       await topology.hold(a, 'tcp-connect', { address: b[family], port: 5002, count: 25 })
-      await expect
-        .poll(async () => {
-          await wiring.sweep()
-          return wiring.value('netvitals_tcp_sockets', { pod: a.name, state: 'time_wait' })
-        })
-        .toBe(12)
+      await expect.poll(timeWait).toBe(12)
       expect(wiring.value('netvitals_tcp_ephemeral_ports_in_use', { pod: a.name })).toBe(32)
       expect(wiring.value('netvitals_tcp_ephemeral_ports', { pod: a.name })).toBe(100 - 11)
       expect(wiring.value('netvitals_tcp_ephemeral_ports_in_use', { pod: b.name })).toBe(0)

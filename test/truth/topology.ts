@@ -59,8 +59,12 @@ function missingForTruth(programs: readonly string[]): string | undefined {
 }
 
 /** `describe` for tests on the real kernel. Where they cannot run they are skipped, loudly; in CI they fail. */
-export const requireRoot = (title: string, body: () => void, programs: readonly string[] = []): void =>
-  describeUnless(missingForTruth(programs), title, body)
+export const requireRoot = (
+  title: string,
+  body: () => void,
+  programs: readonly string[] = [],
+  again: TestOptions['retry'] = retry,
+): void => describeUnless(missingForTruth(programs), title, body, again)
 
 /** The same for whatever is missing; undefined: nothing is. */
 export function describeUnless(

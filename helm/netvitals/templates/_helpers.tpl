@@ -2,7 +2,7 @@
 {{ include "netvitals.selector" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
+helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version | replace "+" "_" }}
 {{- end }}
 
 {{- define "netvitals.selector" -}}
@@ -11,11 +11,18 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
 {{- define "netvitals.name" -}}
-{{- if contains "netvitals" .Release.Name }}{{ .Release.Name }}{{ else }}{{ .Release.Name }}-netvitals{{ end }}
+{{- $name := ternary .Release.Name (printf "%s-netvitals" .Release.Name) (contains "netvitals" .Release.Name) }}
+{{- .Values.fullnameOverride | default $name | trunc 50 | trimSuffix "-" }}
 {{- end }}
 
 {{- define "netvitals.serviceAccount" -}}
 {{- .Values.serviceAccount.name | default (ternary (include "netvitals.name" .) "default" .Values.serviceAccount.create) }}
+{{- end }}
+
+{{- define "netvitals.image" -}}
+{{- with .Values.image }}
+{{- .repository }}{{ if .digest }}@{{ .digest }}{{ else }}:{{ .tag | default $.Chart.AppVersion }}{{ end }}
+{{- end }}
 {{- end }}
 
 {{- /* The capabilities of the tier and of those above it, each with what it is for. */ -}}
@@ -45,4 +52,51 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- if ne .Values.identity.peers "off" }}
 - { apiGroups: [""], resources: [services], verbs: [list, watch] }
 {{- end }}
+{{- end }}
+
+{{- define "netvitals.scheme" -}}
+{{ hasKey .Values.web.config "tls_server_config" | ternary "https" "http" }}
+{{- end }}
+
+{{- /* How the kubelet asks, which has no password and no certificate: /healthz and /readyz take none, but a TLS server may. */ -}}
+{{- define "netvitals.probe" -}}
+{{- $certificate := dig "tls_server_config" "client_auth_type" "" .values.web.config | hasPrefix "Require" }}
+{{- $probe := ternary (dict "port" "metrics") (dict "port" "metrics" "path" .path "scheme" (upper .scheme)) $certificate }}
+{{- if not (has .values.listenAddress (list "" "[::]" "0.0.0.0")) }}
+{{- $_ := set $probe "host" (.values.listenAddress | trimPrefix "[" | trimSuffix "]") }}
+{{- end }}
+{{- dict (ternary "tcpSocket" "httpGet" $certificate) $probe | toYaml }}
+{{- end }}
+
+{{- /* Where Prometheus asks, for a PodMonitor and a ServiceMonitor alike. */ -}}
+{{- define "netvitals.endpoint" -}}
+{{- with .Values.monitor }}
+- port: metrics
+  honorLabels: true # namespace and pod are the agent's to say
+  scheme: {{ include "netvitals.scheme" $ }}
+  {{- with .interval }}
+  interval: {{ . }}
+  {{- end }}
+  {{- with .scrapeTimeout }}
+  scrapeTimeout: {{ . }}
+  {{- end }}
+  {{- with .auth }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+  relabelings:
+    - { sourceLabels: [__meta_kubernetes_pod_node_name], targetLabel: node }
+    # Of the agent's own pod; with them every series would be another after each rollout.
+    - { action: labeldrop, regex: pod|namespace|container|endpoint }
+    {{- with .relabelings }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+  {{- with .metricRelabelings }}
+  metricRelabelings: {{- toYaml . | nindent 4 }}
+  {{- end }}
+{{- end }}
+{{- end }}
+
+{{- /* Whether the cluster knows the resources of the Prometheus operator. */ -}}
+{{- define "netvitals.hasOperator" -}}
+{{- if .Capabilities.APIVersions.Has "monitoring.coreos.com/v1" }}yes{{ end }}
 {{- end }}

@@ -50,6 +50,7 @@ function get(
 
 const guardOf = (more: Partial<Guard>): Guard => ({
   judge: () => Promise.resolve('allowed'),
+  knowsClients: () => false,
   challenges: () => ['Basic realm="netvitals"', 'Bearer realm="netvitals"'],
   admits: () => true,
   headers: () => ({}),
@@ -310,6 +311,23 @@ describe('a guard', () => {
     }
     expect((await app.inject('/healthz')).statusCode).toBe(200)
     expect((await app.inject('/readyz?verbose')).statusCode).toBe(200)
+  })
+
+  it('that knows nobody gives other machines metrics and health, and nothing else', async () => {
+    const { app } = appOf(createFakeParts(), guardOf({}))
+    const known = appOf(createFakeParts(), guardOf({ knowsClients: () => true })).app
+    const ask = async (url: string, remoteAddress: string, of = app): Promise<number> =>
+      (await of.inject({ url, remoteAddress })).statusCode
+    for (const path of ['/', '/api/v1/check', '/api/v1/edges']) {
+      for (const other of ['10.0.0.9', 'fd00::9', '::ffff:10.0.0.127', '::', '128.0.0.1']) {
+        expect(await ask(path, other)).toBe(403)
+        expect(await ask(path, other, known)).toBe(200)
+      }
+      for (const own of ['127.0.0.1', '127.9.9.9', '::1', '::ffff:127.0.0.1']) expect(await ask(path, own)).toBe(200)
+    }
+    for (const path of ['/metrics', '/metrics?x=1', '/healthz', '/readyz']) expect(await ask(path, '10.0.0.9')).toBe(200)
+    const { payload } = await app.inject({ url: '/', remoteAddress: '10.0.0.9' })
+    expect(payload).toContain('--web.config.file asks for a password, a token or a client certificate')
   })
 
   it('may say that too many passwords are being checked, or too many requests come', async () => {

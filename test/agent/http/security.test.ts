@@ -72,6 +72,7 @@ describe('the file', () => {
     expect(security.isTls).toBe(false)
     expect(await security.judge(undefined)).toBe('allowed')
     expect(security.challenges()).toEqual([])
+    expect(security.knowsClients()).toBe(false)
   })
 
   it.each<[string, string]>([
@@ -249,7 +250,7 @@ describe('a bearer token', () => {
     expect(await security.judge('Bearer first-token')).toBe('refused')
   })
 
-  it('or a password: either will do', async () => {
+  it('or a password: either will do, and who has one is known', async () => {
     fs.writeFileSync(path.join(directory, 'token'), 'token')
     writeFile('bearer_token_file: token', 'basic_auth_users:', `  alice: ${hashOf('one')}`)
     const security = open()
@@ -257,6 +258,7 @@ describe('a bearer token', () => {
     expect(await security.judge(basic('alice', 'one'))).toBe('allowed')
     expect(await security.judge(undefined)).toBe('refused')
     expect(security.challenges()).toHaveLength(2)
+    expect(security.knowsClients()).toBe(true)
   })
 })
 
@@ -400,7 +402,8 @@ describe('TLS', () => {
     ['RequireAnyClientCert', ['client_allowed_sans: [prometheus@netvitals.test]'], ['client']],
   ])('%s %j lets in %j', async (type, more, admitted) => {
     writeTls(`client_auth_type: ${type}`, ...more)
-    const { port } = await listen()
+    const { port, security } = await listen()
+    expect(security.knowsClients()).toBe(type === 'RequireAndVerifyClientCert')
     const answers = { none: await ask(port), client: await ask(port, client), stranger: await ask(port, stranger) }
     expect(Object.entries(answers).flatMap(([who, answer]) => (answer === 'answer' ? [who] : []))).toEqual(admitted)
   })
