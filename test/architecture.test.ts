@@ -130,6 +130,11 @@ const rules: { files: RegExp; may: RegExp; sentence: string }[] = [
     sentence: 'a dashboard imports PromQL, the catalogue and thresholds',
   },
   {
+    sentence: "helm/chart-readme.ts is the chart's files as text, and imports nothing of the agent",
+    files: /^helm\/chart-readme\.ts$/,
+    may: /^yaml$/,
+  },
+  {
     files: /^helm\/rules\//,
     may: /^(helm\/(promql\.ts|rules\/)|agent\/metrics\/(catalogue|labels|thresholds|drop-category)\.ts$|yaml$)/,
     sentence: 'an alert imports PromQL, the catalogue and thresholds',
