@@ -93,4 +93,5 @@ const textOf = (comment = ''): string =>
     .map((line) => line.trim())
     .join(' ')
     .replaceAll('|', '\\|')
+    .replaceAll('<', '&lt;')
     .trim()

@@ -4,8 +4,9 @@ import { type Koffi, loadKoffi } from './koffi.ts'
 /**
  * System calls that Node does not offer. Each returns what the kernel does: a result, or the negative errno.
  *
- * errno is read by a second call, and what V8 does in between may set it: about one connect in a million that was EINPROGRESS
- * is ENOMEM here. Nothing may depend on ENOMEM being true, nor, where it counts, on another errno not being told as ENOMEM.
+ * errno is read by a second call, and something in between may have set it; what does is not known. Of some 300,000 connects
+ * that the kernel's own trace had as EINPROGRESS, one was ENOMEM here. So where an errno decides what is done, ENOMEM may be
+ * another one.
  */
 export interface Libc {
   socket(domain: number, type: number, protocol: number): number

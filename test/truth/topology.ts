@@ -59,12 +59,13 @@ function missingForTruth(programs: readonly string[]): string | undefined {
 }
 
 /** `describe` for tests on the real kernel. Where they cannot run they are skipped, loudly; in CI they fail. */
-export const requireRoot = (
-  title: string,
-  body: () => void,
-  programs: readonly string[] = [],
-  again: TestOptions['retry'] = retry,
-): void => describeUnless(missingForTruth(programs), title, body, again)
+export const requireRoot = (title: string, body: () => void, programs: readonly string[] = []): void =>
+  describeUnless(missingForTruth(programs), title, body)
+
+/** The same for tests of what the tracer counts, whichever maps this kernel lets it fill. */
+export function requireTracer(title: string, body: () => void): void {
+  describeUnless(missingForTruth([]), title, body, retryIfShort)
+}
 
 /** The same for whatever is missing; undefined: nothing is. */
 export function describeUnless(
@@ -92,7 +93,7 @@ export function describeUnless(
  */
 export function requireTraced(map: MapName, title: string, body: () => void): void {
   const absence = findExpectedAbsence(map)
-  if (absence === undefined) return void describeUnless(missingForTruth([]), title, body, retryIfShort)
+  if (absence === undefined) return void requireTracer(title, body)
   requireRoot(title, () => {
     test(`${map} is absent on this kernel, with its reason`, async () => {
       const tracer = createTracer()

@@ -25,6 +25,14 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 {{- end }}
 
+{{- /* Of a container, but for the capabilities it gets back. */ -}}
+{{- define "netvitals.confined" -}}
+runAsUser: 0 # Kubernetes gives added capabilities to root only
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+seccompProfile: { type: RuntimeDefault }
+{{- end }}
+
 {{- /* The capabilities of the tier and of those above it, each with what it is for. */ -}}
 {{- define "netvitals.capabilities" -}}
 {{- $reached := false }}

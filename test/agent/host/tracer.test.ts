@@ -18,8 +18,7 @@ import { mapNames } from '../../../agent/host/traced-maps.ts'
 import { createTracer, type Tracer } from '../../../agent/host/tracer.ts'
 import { limits } from '../../../agent/limits.ts'
 import { findExpectedAbsence } from '../../truth/expected-absences.ts'
-import { retryIfShort } from '../../truth/left-out.ts'
-import { createTopology, type Namespace, requireRoot, type Topology } from '../../truth/topology.ts'
+import { createTopology, type Namespace, requireRoot, requireTracer, type Topology } from '../../truth/topology.ts'
 
 const root = fileURLToPath(new URL('../../..', import.meta.url))
 
@@ -35,127 +34,122 @@ test('a tracer that was not started says so', () => {
   expect(tracer.lost()).toEqual({ mapFull: 0, recursion: 0 })
 })
 
-requireRoot(
-  'the tracer on this kernel',
-  () => {
-    let net: Topology
-    beforeAll(async () => {
-      net = await createTopology('nvc-tracer')
+requireTracer('the tracer on this kernel', () => {
+  let net: Topology
+  beforeAll(async () => {
+    net = await createTopology('nvc-tracer')
+  })
+  afterAll(() => net?.dispose())
+
+  /** Something that every kernel tells: so many resets received, in syn_sent. */
+  const refuse = async (namespace: Namespace, count: number) => {
+    const storm = { address: '127.0.0.1', port: 9999, end: 'refused', count }
+    expect(await net.run(namespace, 'tcp-storm', storm)).toEqual({ ECONNREFUSED: count })
+  }
+  /** Keys of the namespace's received resets, and how many. */
+  const ours = (tracer: Tracer) => {
+    const entries: { key: Uint8Array; count: number }[] = []
+    tracer.read('tcp_received_resets_total', (key, [count]) => {
+      if (key.getUint32(0, true) === net.a.inode) entries.push({ key: new Uint8Array(key.buffer.slice(0)), count: count! })
     })
-    afterAll(() => net?.dispose())
+    return entries
+  }
 
-    /** Something that every kernel tells: so many resets received, in syn_sent. */
-    const refuse = async (namespace: Namespace, count: number) => {
-      const storm = { address: '127.0.0.1', port: 9999, end: 'refused', count }
-      expect(await net.run(namespace, 'tcp-storm', storm)).toEqual({ ECONNREFUSED: count })
-    }
-    /** Keys of the namespace's received resets, and how many. */
-    const ours = (tracer: Tracer) => {
-      const entries: { key: Uint8Array; count: number }[] = []
-      tracer.read('tcp_received_resets_total', (key, [count]) => {
-        if (key.getUint32(0, true) === net.a.inode) entries.push({ key: new Uint8Array(key.buffer.slice(0)), count: count! })
-      })
-      return entries
-    }
-
-    describe('running', () => {
-      let tracer: Tracer
-      beforeEach(async () => {
-        tracer = createTracer()
-        await tracer.start()
-      })
-      afterEach(() => tracer.stop())
-
-      test('has its programs', () => {
-        for (const what of everything) expect(tracer.missing(what)).toBe(findExpectedAbsence(what))
-      })
-
-      test('names reasons', () => {
-        const names = Array.from({ length: 60 }, (_, reason) => tracer.reasonName(reason))
-        const isNamed = findExpectedAbsence('dropped_packets_total') === undefined
-        expect(names.filter((name) => name === 'netfilter_drop' || name === 'no_socket')).toHaveLength(isNamed ? 2 : 0)
-        expect(names.filter((name) => !/^[a-z0-9_]+$/.test(name))).toEqual([])
-        expect(tracer.reasonName(60_000)).toBe('reason_60000')
-        expect(tracer.reasonName((9 << 16) | 5)).toBe('subsys_9:5')
-      })
-
-      test('names reasons of resets', () => {
-        const isNamed = findExpectedAbsence('tcp_sent_resets_by_reason_total') === undefined
-        expect(tracer.resetReasonName(1)).toBe(isNamed ? 'no_socket' : 'reason_1')
-        const names = Array.from({ length: 20 }, (_, reason) => tracer.resetReasonName(reason))
-        expect(new Set(names).size).toBe(20)
-        expect(names.filter((name) => !/^[a-z0-9_]+$/.test(name))).toEqual([])
-        expect(tracer.resetReasonName(60_000)).toBe('reason_60000')
-      })
-
-      test('lists processes with their namespaces', async () => {
-        const { cookie = 0 } = await net.run<{ cookie?: number }>(net.a, 'namespace')
-        const child = spawn('ip', ['netns', 'exec', net.a.name, 'sleep', '600'])
-        await expect.poll(() => statSync(`/proc/${child.pid}/ns/net`).ino).toBe(net.a.inode)
-        const tasks = [...tracer.tasks()]
-        child.kill()
-        expect(tasks.find(({ pid }) => pid === child.pid)).toEqual({ pid: child.pid, inode: net.a.inode, cookie })
-        expect(tasks.find(({ pid }) => pid === process.pid)?.inode).toBe(statSync('/proc/self/ns/net').ino)
-        expect(new Set(tasks.map(({ pid }) => pid)).size).toBe(tasks.length)
-      })
-
-      test('takes a key out with its last values', async () => {
-        await refuse(net.a, 10)
-        const [entry] = ours(tracer)
-        expect(entry!.count).toBe(10)
-        expect(tracer.take('tcp_received_resets_total', entry!.key)).toEqual(Float64Array.of(10))
-        expect(tracer.take('tcp_received_resets_total', entry!.key)).toBeUndefined()
-        expect(ours(tracer)).toEqual([])
-      })
-
-      test('stops: nothing is counted any more', async () => {
-        await tracer.stop()
-        for (const what of everything) expect(tracer.missing(what)).toBe('stopped')
-        expect(() => ours(tracer)).toThrow('stopped')
-        await tracer.stop()
-      })
-    })
-
-    test('what a full map refuses is counted, and what it holds goes on', async () => {
-      const tracer = createTracer()
-      vi.spyOn(limits as { tracerKeys: number }, 'tracerKeys', 'get').mockReturnValue(1)
-      try {
-        // A reset of the machine's own may be first.
-        for (let held = 0; held !== 5; held = ours(tracer)[0]?.count ?? 0) {
-          await tracer.stop()
-          await tracer.start()
-          await refuse(net.a, 5)
-        }
-      } finally {
-        vi.restoreAllMocks()
-      }
-      const before = tracer.lost().mapFull
-      await refuse(net.b, 300)
-      await refuse(net.a, 7)
-      expect(ours(tracer).map(({ count }) => count)).toEqual([12])
-      expect(tracer.lost().mapFull - before).toBeGreaterThanOrEqual(300)
-      await tracer.stop()
-    })
-
-    test('maps can be switched off, and a program with the last of them', async () => {
-      const tracer = createTracer({ off: ['tcp_received_resets_total', 'tcp_rtt_seconds'] })
+  describe('running', () => {
+    let tracer: Tracer
+    beforeEach(async () => {
+      tracer = createTracer()
       await tracer.start()
-      expect(tracer.missing('tcp_received_resets_total')).toBe('switched off')
-      expect(tracer.missing('tcp_rtt_seconds')).toBe('switched off')
-      expect(tracer.missing('tcp_connects_total')).toBeUndefined()
-      expect(tracer.missing('tasks')).toBeUndefined()
-      expect([...tracer.tasks()].length).toBeGreaterThan(0)
-      expect(() => ours(tracer)).toThrow('switched off')
-      await tracer.stop()
-      const idle = createTracer({ off: mapNames, tasks: false })
-      await idle.start()
-      for (const what of everything) expect(idle.missing(what)).toBe('switched off')
-      await idle.stop()
     })
-  },
-  [],
-  retryIfShort,
-)
+    afterEach(() => tracer.stop())
+
+    test('has its programs', () => {
+      for (const what of everything) expect(tracer.missing(what)).toBe(findExpectedAbsence(what))
+    })
+
+    test('names reasons', () => {
+      const names = Array.from({ length: 60 }, (_, reason) => tracer.reasonName(reason))
+      const isNamed = findExpectedAbsence('dropped_packets_total') === undefined
+      expect(names.filter((name) => name === 'netfilter_drop' || name === 'no_socket')).toHaveLength(isNamed ? 2 : 0)
+      expect(names.filter((name) => !/^[a-z0-9_]+$/.test(name))).toEqual([])
+      expect(tracer.reasonName(60_000)).toBe('reason_60000')
+      expect(tracer.reasonName((9 << 16) | 5)).toBe('subsys_9:5')
+    })
+
+    test('names reasons of resets', () => {
+      const isNamed = findExpectedAbsence('tcp_sent_resets_by_reason_total') === undefined
+      expect(tracer.resetReasonName(1)).toBe(isNamed ? 'no_socket' : 'reason_1')
+      const names = Array.from({ length: 20 }, (_, reason) => tracer.resetReasonName(reason))
+      expect(new Set(names).size).toBe(20)
+      expect(names.filter((name) => !/^[a-z0-9_]+$/.test(name))).toEqual([])
+      expect(tracer.resetReasonName(60_000)).toBe('reason_60000')
+    })
+
+    test('lists processes with their namespaces', async () => {
+      const { cookie = 0 } = await net.run<{ cookie?: number }>(net.a, 'namespace')
+      const child = spawn('ip', ['netns', 'exec', net.a.name, 'sleep', '600'])
+      await expect.poll(() => statSync(`/proc/${child.pid}/ns/net`).ino).toBe(net.a.inode)
+      const tasks = [...tracer.tasks()]
+      child.kill()
+      expect(tasks.find(({ pid }) => pid === child.pid)).toEqual({ pid: child.pid, inode: net.a.inode, cookie })
+      expect(tasks.find(({ pid }) => pid === process.pid)?.inode).toBe(statSync('/proc/self/ns/net').ino)
+      expect(new Set(tasks.map(({ pid }) => pid)).size).toBe(tasks.length)
+    })
+
+    test('takes a key out with its last values', async () => {
+      await refuse(net.a, 10)
+      const [entry] = ours(tracer)
+      expect(entry!.count).toBe(10)
+      expect(tracer.take('tcp_received_resets_total', entry!.key)).toEqual(Float64Array.of(10))
+      expect(tracer.take('tcp_received_resets_total', entry!.key)).toBeUndefined()
+      expect(ours(tracer)).toEqual([])
+    })
+
+    test('stops: nothing is counted any more', async () => {
+      await tracer.stop()
+      for (const what of everything) expect(tracer.missing(what)).toBe('stopped')
+      expect(() => ours(tracer)).toThrow('stopped')
+      await tracer.stop()
+    })
+  })
+
+  test('what a full map refuses is counted, and what it holds goes on', async () => {
+    const tracer = createTracer()
+    vi.spyOn(limits as { tracerKeys: number }, 'tracerKeys', 'get').mockReturnValue(1)
+    try {
+      // A reset of the machine's own may be first.
+      for (let held = 0; held !== 5; held = ours(tracer)[0]?.count ?? 0) {
+        await tracer.stop()
+        await tracer.start()
+        await refuse(net.a, 5)
+      }
+    } finally {
+      vi.restoreAllMocks()
+    }
+    const before = tracer.lost().mapFull
+    await refuse(net.b, 300)
+    await refuse(net.a, 7)
+    expect(ours(tracer).map(({ count }) => count)).toEqual([12])
+    expect(tracer.lost().mapFull - before).toBeGreaterThanOrEqual(300)
+    await tracer.stop()
+  })
+
+  test('maps can be switched off, and a program with the last of them', async () => {
+    const tracer = createTracer({ off: ['tcp_received_resets_total', 'tcp_rtt_seconds'] })
+    await tracer.start()
+    expect(tracer.missing('tcp_received_resets_total')).toBe('switched off')
+    expect(tracer.missing('tcp_rtt_seconds')).toBe('switched off')
+    expect(tracer.missing('tcp_connects_total')).toBeUndefined()
+    expect(tracer.missing('tasks')).toBeUndefined()
+    expect([...tracer.tasks()].length).toBeGreaterThan(0)
+    expect(() => ours(tracer)).toThrow('switched off')
+    await tracer.stop()
+    const idle = createTracer({ off: mapNames, tasks: false })
+    await idle.start()
+    for (const what of everything) expect(idle.missing(what)).toBe('switched off')
+    await idle.stop()
+  })
+})
 
 requireRoot('a tracer that cannot run says what is missing', () => {
   /** The tracer as JavaScript, because what a machine lacks can be shown to another process only. */
