@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, vi } from 'vitest'
 import { FaultProcess, type Holder, holdFault, runFault } from '../truth/topology.ts'
 
-const root = path.resolve(import.meta.dirname, '../..')
+export const root = path.resolve(import.meta.dirname, '../..')
 const { CLUSTER = '', HELM = '', IMAGE = '', IMAGE_TAG = '' } = process.env
 if (CLUSTER === '') throw new Error('there is no cluster: make cluster-test')
 
@@ -17,7 +17,7 @@ export const faultsFile = '/opt/netvitals/test/truth/faults.mjs'
 export const faultsContainer = {
   name: 'faults',
   image: `${IMAGE}:${IMAGE_TAG}`,
-  command: ['sleep', 'infinity'],
+  command: ['node', '-e', 'setInterval(() => {}, 1e9)'],
   volumeMounts: [{ name: 'faults', mountPath: faultsFile, subPath: 'faults.mjs' }],
 }
 
@@ -26,7 +26,7 @@ export function kubectl(...parameters: readonly string[]): string {
   return execFileSync(CLUSTER, ['kubectl', ...parameters], { encoding: 'utf8', stdio: 'pipe', maxBuffer: 1 << 26 })
 }
 
-function apply(...resources: readonly object[]): void {
+export function apply(...resources: readonly object[]): void {
   const list = JSON.stringify({ apiVersion: 'v1', kind: 'List', items: resources })
   execFileSync(CLUSTER, ['kubectl', 'apply', '-f', '-'], { input: list, stdio: 'pipe' })
 }
@@ -35,14 +35,48 @@ export function remove(...what: readonly string[]): void {
   kubectl('delete', '--ignore-not-found', '--wait', '--timeout=60s', ...what)
 }
 
-/** Installs the chart, or changes its values, and waits until the agent of these values answers. */
-export async function installAgent(values: Readonly<Record<string, string | readonly number[]>>): Promise<void> {
-  const set = Object.entries({ 'image.repository': IMAGE, 'image.tag': IMAGE_TAG, ...values }).map(
-    ([name, value]) => `--set-json=${name}=${JSON.stringify(value)}`,
-  )
-  const install = ['upgrade', '--install', agentNamespace, 'helm/netvitals', '--namespace', agentNamespace, '--create-namespace']
-  execFileSync(HELM, [...install, '--reset-values', ...set], { cwd: root, stdio: 'pipe' })
+/** The values that make the chart take the image built here. */
+export const imageValues: readonly string[] = [`--set=image.repository=${IMAGE}`, `--set-string=image.tag=${IMAGE_TAG}`]
+
+/** Throws with what it printed if it fails. */
+export function helm(...parameters: readonly string[]): string {
+  return execFileSync(HELM, parameters, { cwd: root, encoding: 'utf8', stdio: 'pipe' })
+}
+
+export const inAgents = ['--namespace', agentNamespace]
+export const waiting = ['--wait', '--timeout=120s']
+
+/** Gives the release these values, and no others but the image; installs it if there is none. */
+export function upgrade(...settings: readonly string[]): void {
+  const install = ['upgrade', '--install', agentNamespace, 'helm/netvitals', ...inAgents, '--create-namespace']
+  helm(...install, '--reset-values', ...imageValues, ...settings, ...waiting)
+  waitForAgent()
+}
+
+/** Helm does not wait for a DaemonSet of one pod, of which one may be missing. */
+export function waitForAgent(): void {
   kubectl('-n', agentNamespace, 'rollout', 'status', 'daemonset/netvitals', '--timeout=90s')
+}
+
+/** Installs the chart, or changes its values, and waits until the agent of these values answers. */
+export function installAgent(values: Readonly<Record<string, string | readonly number[]>>): void {
+  upgrade(...Object.entries(values).map(([name, value]) => `--set-json=${name}=${JSON.stringify(value)}`))
+}
+
+/** What the cluster has of the agent, but for events, which end by themselves. */
+function listOwn(): readonly string[] {
+  const kinds = kubectl('api-resources', '--verbs=list', '-o', 'name').trim().split('\n')
+  const asked = kinds.filter((kind) => !kind.startsWith('events') && kind !== 'componentstatuses').join(',')
+  const lines = 'jsonpath={range .items[*]}{.kind} {.metadata.namespace}/{.metadata.name}{"\\n"}{end}'
+  const all = kubectl('get', asked, '--all-namespaces', '-o', lines).trim().split('\n')
+  return all.filter((resource) => resource.includes('netvitals')).sort()
+}
+
+/** What the installation leaves is what every namespace has. */
+export async function expectUninstalled(): Promise<void> {
+  helm('uninstall', agentNamespace, ...inAgents, ...waiting)
+  const left = ['ConfigMap netvitals/kube-root-ca.crt', 'Namespace /netvitals', 'ServiceAccount netvitals/default']
+  await expect.poll(listOwn, { timeout: 30_000, interval: 1000 }).toEqual(left)
 }
 
 export function removeAgent(): void {
@@ -52,9 +86,22 @@ export function removeAgent(): void {
 
 /** What the agent of the node, which is this machine, answers. */
 export async function ask(url: string): Promise<string> {
-  const answer = await fetch(`http://127.0.0.1:10477${url}`)
+  const answer = await fetch(`http://127.0.0.1:10477${url}`, { headers: { connection: 'close' } })
   if (!answer.ok) throw new Error(`${url}: ${answer.status} ${await answer.text()}`)
   return answer.text()
+}
+
+/** The agent's pod, the only one. */
+export function agentPod(): Readonly<Record<'name' | 'uid' | 'ip' | 'restarts', string>> {
+  const fields = '{.metadata.name} {.metadata.uid} {.status.hostIP} {.status.containerStatuses[0].restartCount}'
+  const lines = `jsonpath={range .items[*]}${fields}{"\\n"}{end}`
+  const pods = kubectl('-n', agentNamespace, 'get', 'pods', '-l', 'app.kubernetes.io/name=netvitals', '-o', lines)
+  const [[name = '', uid = '', ip = '', restarts = ''] = [], ...others] = pods
+    .trim()
+    .split('\n')
+    .map((line) => line.split(' '))
+  expect(others).toEqual([])
+  return { name, uid, ip, restarts }
 }
 
 /** A line of /metrics; histograms and summaries have one for each of their parts. */
@@ -96,6 +143,26 @@ export async function expectChanges(read: () => Promise<Values>, act: () => Prom
   await expect.poll(readChanges, { timeout: 15_000, interval: 500 }).toEqual(expected)
   await sleep(sweepMs)
   expect(await readChanges()).toEqual(expected)
+}
+
+/** Of the drops that `sendToNobody` causes. */
+export const droppedLabels = { reason: 'no_socket', category: 'no_socket', protocol: 'udp', direction: 'in' }
+/** Sends datagrams to a port where nobody listens; the pod that gets them drops them. */
+export const sendToNobody = (from: Pod, to: Pod, count: number): Promise<unknown> =>
+  from.run('udp-send', { address: to.ip, port: 7000, count })
+
+/** Expects that what `sendToNobody` causes is counted, and nothing else of UDP in that pod. */
+export async function expectCounted(from: Pod, to: Pod, count: number): Promise<void> {
+  const readDrops = async (): Promise<Values> => {
+    const lines = (await readMetrics()).filter(({ metric, pod }) => metric === 'dropped_packets_total' && pod === to.name)
+    const ofUdp = lines.filter(({ labels }) => labels.includes('protocol="udp"'))
+    return Object.fromEntries(ofUdp.map(({ labels, value }) => [labels, value]))
+  }
+  await expectChanges(readDrops, async () => {
+    await sendToNobody(from, to, count)
+    const labels = Object.entries(droppedLabels).map(([name, value]) => `${name}="${value}"`)
+    return { [labels.join(',')]: count }
+  })
 }
 
 export interface Pod {

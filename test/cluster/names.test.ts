@@ -52,14 +52,14 @@ describe('where names come from', () => {
     { pods: 'api', rights: ['pods [] [] [list watch]'] },
     { pods: 'kubelet', rights: ['nodes/pods [] [] [get]'] },
   ])('$pods: the pod and its workload, with these rights and no others', async ({ pods, rights }) => {
-    await installAgent({ 'identity.pods': pods, 'identity.peers': 'off' })
+    installAgent({ 'identity.pods': pods, 'identity.peers': 'off' })
     expect(readRights()).toEqual(rights)
     const info = ['workload="web",workload_type="deployment",host_network="false"']
     await expect.poll(readInfo, { timeout: 10_000, interval: 500 }).toEqual(info)
   })
 
   it('off: pods go by their UID, without any rights', async () => {
-    await installAgent({ 'identity.pods': 'off', 'identity.peers': 'off' })
+    installAgent({ 'identity.pods': 'off', 'identity.peers': 'off' })
     expect(readRights()).toEqual([])
     const uid = kubectl('-n', namespace, 'get', 'pod', web.name, '-o', 'jsonpath={.metadata.uid}')
     const isThere = async (): Promise<boolean> =>
@@ -69,7 +69,7 @@ describe('where names come from', () => {
 
   it('the rights to name pods of other nodes', async () => {
     const slices = 'endpointslices.discovery.k8s.io [] [] [list watch]'
-    await installAgent({ 'identity.pods': 'api', 'identity.peers': 'endpointslices' })
+    installAgent({ 'identity.pods': 'api', 'identity.peers': 'endpointslices' })
     expect(readRights()).toEqual([slices, 'pods [] [] [list watch]', 'services [] [] [list watch]'])
   })
 })

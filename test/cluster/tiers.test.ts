@@ -118,7 +118,7 @@ describe('tiers', () => {
     await listener.act('shutdown')
     await (await client.hold('tcp-connect', { ...connect, port: 5999 })).stop()
     await client.run('udp-send', { address: server.ip, port: 5999, count: 1 })
-    client.exec('getent', 'ahosts', 'kubernetes.default')
+    client.exec('node', '-e', 'dns.lookup("kubernetes.default", { all: true }, () => {})')
     client.exec('node', '-e', `fetch('http://${coredns}:${webPort}/health').then((response) => response.text())`)
     return async () => {
       await alive.stop()
@@ -135,7 +135,7 @@ describe('tiers', () => {
   describe.each(tiers.map(({ name }, index) => ({ tier: name, index })))('$tier', ({ tier, index }) => {
     let report: CheckReport
     beforeAll(async () => {
-      await installAgent({ tier, 'capture.httpPorts': [webPort] })
+      installAgent({ tier, 'capture.httpPorts': [webPort] })
       const letGo = await cause(5001 + index)
       // The tests say what is missing.
       const isGiven = async (): Promise<void> => expect([...(await readGiven())]).toEqual(expect.arrayContaining(promised(index)))
@@ -151,7 +151,16 @@ describe('tiers', () => {
     })
 
     it('the agent is uid 0 with these capabilities and no others, and can get no more', () => {
-      const exec = ['-n', agentNamespace, 'exec', 'daemonset/netvitals', '--', 'cat', '/proc/self/status']
+      const exec = [
+        '-n',
+        agentNamespace,
+        'exec',
+        'daemonset/netvitals',
+        '--',
+        'node',
+        '-p',
+        'fs.readFileSync("/proc/self/status", "utf8")',
+      ]
       const status = kubectl(...exec)
       const expected = tiers.slice(0, index + 1).flatMap(({ adds }) => Object.keys(adds).map((name) => 1n << bitOf[name]!))
       const mask = expected
