@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { CheckReport } from '../../agent/check.ts'
 import {
   agentNamespace,
+  agentPids,
   agentPod,
   ask,
   createNamespace,
@@ -92,12 +93,9 @@ describe('the chart', () => {
 
   it('an agent that is killed comes again and counts on', async () => {
     const { name } = agentPod()
-    const pids = fs.readdirSync('/proc').filter((pid) => {
-      const file = `/proc/${pid}/cmdline`
-      return /^\d+$/.test(pid) && fs.existsSync(file) && /\/agent\/main\.js\0serve\0/.test(fs.readFileSync(file, 'utf8'))
-    })
+    const pids = agentPids()
     expect(pids).toHaveLength(1)
-    process.kill(Number(pids[0]), 'SIGKILL')
+    process.kill(pids[0]!, 'SIGKILL')
     await expect.poll(() => agentPod().restarts, { timeout: 60_000, interval: 200 }).toBe('1')
     kubectl('-n', agentNamespace, 'wait', '--for=condition=Ready', `pod/${name}`, '--timeout=60s')
     await expectCounted(a, b, 11)

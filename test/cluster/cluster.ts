@@ -3,6 +3,7 @@ import fs from 'node:fs'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, vi } from 'vitest'
+import { parse } from 'yaml'
 import { FaultProcess, type Holder, holdFault, runFault } from '../truth/topology.ts'
 
 export const root = path.resolve(import.meta.dirname, '../..')
@@ -34,6 +35,11 @@ export function apply(...resources: readonly object[]): void {
 export function remove(...what: readonly string[]): void {
   kubectl('delete', '--ignore-not-found', '--wait', '--timeout=60s', ...what)
 }
+
+const tiersFile = path.join(root, 'helm/netvitals/tiers.yaml')
+export const tiers: readonly { readonly name: string; readonly adds: Readonly<Record<string, string>> }[] = parse(
+  fs.readFileSync(tiersFile, 'utf8'),
+)
 
 /** The values that make the chart take the image built here. */
 export const imageValues: readonly string[] = [`--set=image.repository=${IMAGE}`, `--set-string=image.tag=${IMAGE_TAG}`]
@@ -102,6 +108,19 @@ export function agentPod(): Readonly<Record<'name' | 'uid' | 'ip' | 'restarts', 
     .map((line) => line.split(' '))
   expect(others).toEqual([])
   return { name, uid, ip, restarts }
+}
+
+/** The processes of this machine that are agents; not those that read packets for them. */
+export function agentPids(): readonly number[] {
+  const isAgent = (pid: string): boolean => {
+    try {
+      return /\/agent\/main\.js\0serve\0/.test(fs.readFileSync(`/proc/${pid}/cmdline`, 'utf8'))
+    } catch {
+      return false // it has ended
+    }
+  }
+  const pids = fs.readdirSync('/proc').filter((name) => /^\d+$/.test(name))
+  return pids.filter(isAgent).map(Number)
 }
 
 /** A line of /metrics; histograms and summaries have one for each of their parts. */

@@ -327,7 +327,8 @@ describe('edges', () => {
     await sleep(sweepMs)
     const edgesBefore = await readEdges()
     const storm = JSON.stringify({ address: b.ip, port: 7009, count: connects, end: 'refused' })
-    const command = ['sh', '-c', `node "$0" tcp-storm '${storm}' && exec sleep infinity`, faultsFile]
+    const program = "child_process.execFileSync('node', process.argv.slice(1)); setInterval(() => {}, 1e9)"
+    const command = ['node', '-e', program, faultsFile, 'tcp-storm', storm]
     createWorkload(namespace, 'Deployment', 'many', { containers: [{ ...faultsContainer, command }] })
     const scale = (replicas: number): unknown => kubectl('-n', namespace, 'scale', 'deployment/many', `--replicas=${replicas}`)
     for (const round of [1, 2]) {

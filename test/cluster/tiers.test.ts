@@ -1,7 +1,5 @@
 import fs from 'node:fs'
-import path from 'node:path'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
-import { parse } from 'yaml'
 import type { CheckReport } from '../../agent/check.ts'
 import {
   agentNamespace,
@@ -15,10 +13,9 @@ import {
   remove,
   removeAgent,
   runningPod,
+  tiers,
 } from './cluster.ts'
 
-const tiersFile = path.resolve(import.meta.dirname, '../../helm/netvitals/tiers.yaml')
-const tiers: { name: string; adds: Record<string, string> }[] = parse(fs.readFileSync(tiersFile, 'utf8'))
 const namespace = 'nvh-tiers'
 /** Of CoreDNS. */
 const webPort = 8080
