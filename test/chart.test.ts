@@ -9,6 +9,7 @@ import { readConfig } from '../agent/config.ts'
 import { createHost } from '../agent/host/host.ts'
 import { webConfigFile } from '../agent/http/web-config.ts'
 import { createSources } from '../agent/sources/index.ts'
+import { prometheusMissing, promtool } from './e2e/prometheus-server.ts'
 import { chart, helms, operator, type Resource, resourcesOf, template, toFlags } from './helm/chart.ts'
 
 const root = path.resolve(import.meta.dirname, '..')
@@ -38,6 +39,23 @@ describe('tiers', () => {
   it('say what each capability is for', () => {
     for (const reason of tiers.flatMap(({ adds }) => Object.values(adds))) expect(reason).toMatch(/^[a-z]\w+.{8,}/)
   })
+})
+
+it.skipIf(prometheusMissing)('a Prometheus without operator takes its example, with every rule file', () => {
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'netvitals-example-'))
+  try {
+    const text = fs.readFileSync(path.join(root, 'helm/examples/prometheus.yaml'), 'utf8')
+    const file = path.join(folder, 'prometheus.yaml')
+    // Debian's promtool is built without Kubernetes.
+    const known = text.replace(/kubernetes_sd_configs:\n.*role: pod\n/, 'static_configs: []\n')
+    fs.writeFileSync(file, known.replace('/etc/prometheus/netvitals/', `${chart}/rules/`))
+    const said = execFileSync(promtool!, ['check', 'config', file], { encoding: 'utf8', stdio: 'pipe' })
+    const { length } = fs.readdirSync(path.join(chart, 'rules'))
+    expect(said).toContain(`SUCCESS: ${length} rule files found`)
+    expect(said.match(/SUCCESS: \d+ rules found/g)).toHaveLength(length)
+  } finally {
+    fs.rmSync(folder, { recursive: true })
+  }
 })
 
 const [helm] = helms
@@ -333,7 +351,8 @@ describe.skipIf(helm === undefined)('rendered by helm', () => {
     const stack = renderAll(`--values=${examples}/kube-prometheus-stack.yaml`)
     for (const kind of ['PodMonitor', 'PrometheusRule'])
       expect(stack.find((resource) => resource.kind === kind).metadata.labels.release).toBe('monitoring')
-    expect(stack.some(({ kind }) => kind === 'ConfigMap')).toBe(true)
+    const [dashboard] = stack.filter(({ kind }) => kind === 'ConfigMap')
+    expect(dashboard.metadata).toMatchObject({ labels: { grafana_dashboard: '1' }, annotations: { grafana_folder: 'netvitals' } })
     const secure = new Map(renderAll(`--values=${examples}/tls.yaml`).map((resource) => [resource.kind, resource]))
     expect(secure.get('PodMonitor').spec.podMetricsEndpoints[0]).toMatchObject({
       scheme: 'https',
@@ -445,6 +464,16 @@ describe.skipIf(helm === undefined)('rendered by helm', () => {
       expect(withAlert('NetvitalsTimeWait.threshold=many')).toThrow(/threshold/)
       expect(withAlert('NetvitalsTimeWait.for=soon')).toThrow(/for/)
       expect(withAlert('NetvitalsTimeWait.level=1')).toThrow(/level/)
+    })
+  })
+
+  it('the job of a Prometheus without operator keeps the pods', () => {
+    const { relabel_configs: rules } = parse(fs.readFileSync(path.join(root, 'helm/examples/prometheus.yaml'), 'utf8'))
+      .scrape_configs[0]
+    const { metadata, spec } = render().get('DaemonSet').spec.template
+    expect(rules[0]).toMatchObject({
+      action: 'keep',
+      regex: `${metadata.labels['app.kubernetes.io/name']};${spec.containers[0].ports[0].name}`,
     })
   })
 

@@ -1,4 +1,7 @@
-import { spawnSync } from 'node:child_process'
+import { execFileSync, spawnSync } from 'node:child_process'
+import fs from 'node:fs'
+import os from 'node:os'
+import path from 'node:path'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { stringify } from 'yaml'
 import { chart, helms, type Rendering, type Resource, renderEach, resourcesOf, valueSets } from './chart.ts'
@@ -16,6 +19,29 @@ describe.each(helms)('helm $version', (helm) => {
     const lint = spawnSync(helm.file, ['lint', '--strict', chart], { encoding: 'utf8' })
     expect(lint.stdout + lint.stderr).toContain('0 chart(s) failed')
     expect(lint.status).toBe(0)
+  })
+
+  it('packs the files of the chart and no others', () => {
+    const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'netvitals-package-'))
+    try {
+      execFileSync(helm.file, ['package', chart, `--destination=${folder}`], { stdio: 'pipe' })
+      const file = path.join(folder, fs.readdirSync(folder)[0]!)
+      const packed = execFileSync('tar', ['--list', `--file=${file}`], { encoding: 'utf8' })
+        .trim()
+        .split('\n')
+      const listed = fs.readdirSync(chart, { recursive: true, withFileTypes: true }).filter((entry) => entry.isFile())
+      const files = listed.map(({ parentPath, name }) => path.relative(path.dirname(chart), path.join(parentPath, name)))
+      expect(packed.sort()).toEqual(files.sort())
+      for (const [what, shown] of [
+        ['readme', 'README.md'],
+        ['values', 'values.yaml'],
+      ] as const) {
+        const text = execFileSync(helm.file, ['show', what, file], { encoding: 'utf8' })
+        expect(text.trim()).toBe(fs.readFileSync(path.join(chart, shown), 'utf8').trim())
+      }
+    } finally {
+      fs.rmSync(folder, { recursive: true })
+    }
   })
 
   it('takes values that people give', () => {
