@@ -44,7 +44,7 @@ test-kernels: build
 	node test/kernels/run.mjs $(IN_KERNEL) $(VERSIONS) $(if $(FILES),-- $(FILES))
 
 # Some ten minutes, and six more the first time, for helm, kubeconform and the base of the image. What CLUSTER has to do: test/cluster/run.mjs.
-# make cluster-test FILES=test/cluster/tiers.test.ts is shorter.
+# make cluster-test FILES=test/cluster/tiers.test.ts is shorter; HELM=.cache/helm4 installs by Helm 4.
 CLUSTER ?= ../shared/cluster/cluster
 HELM ?= .cache/helm
 cluster-test: cluster-packages build $(HELM) .cache/kubeconform

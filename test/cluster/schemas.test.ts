@@ -1,12 +1,16 @@
-import { spawnSync } from 'node:child_process'
+import { execFileSync, spawnSync } from 'node:child_process'
 import fs from 'node:fs'
 import path from 'node:path'
-import { expect, it } from 'vitest'
+import { beforeAll, describe, expect, it } from 'vitest'
 import { parse } from 'yaml'
-import { renderEach, valueSets } from '../helm/chart.ts'
+import { renderEach, resourcesOf, valueSets } from '../helm/chart.ts'
 import { findFaults, fixtures, kinds, kubeconformMissing, readFixtures } from '../helm/kubeconform.ts'
 import { type CustomResourceDefinition, cutOpenApi, cutResourceDefinition, type OpenApi } from '../helm/openapi.ts'
 import { kubectl } from './cluster.ts'
+
+/** Its input is the text. Throws with what it printed if it fails. */
+const kubectlWith = (input: string, ...parameters: readonly string[]): string =>
+  execFileSync(process.env.CLUSTER!, ['kubectl', ...parameters], { input, encoding: 'utf8', stdio: 'pipe', maxBuffer: 1 << 26 })
 
 const asText = (value: unknown): string => `${JSON.stringify(value, null, 1)}\n`
 const kubernetesFile = path.join(fixtures, 'kubernetes.json')
@@ -32,9 +36,25 @@ it("the fixture is the Prometheus operator's", async ({ skip }) => {
   await expect(asText(kinds.operator.map((kind) => cutResourceDefinition(read(kind))))).toMatchFileSnapshot(operatorFile)
 })
 
-it.skipIf(kubeconformMissing)('the chart is what this API server takes', async () => {
-  const renderings = await renderEach({ version: '', file: process.env.HELM! }, [...valueSets.values()])
-  const [, operator] = readFixtures()
-  const texts = renderings.map(({ yaml }) => yaml)
-  expect(findFaults(api, operator, texts)).toEqual(new Map())
+describe('what the chart makes of values', () => {
+  let texts: readonly string[] = []
+  beforeAll(async () => {
+    const renderings = await renderEach({ version: '', file: process.env.HELM! }, [...valueSets.values()])
+    texts = renderings.map(({ yaml }) => yaml)
+  })
+
+  it.skipIf(kubeconformMissing)('fits the definitions of this API server', () => {
+    const [, operator] = readFixtures()
+    expect(findFaults(api, operator, texts)).toEqual(new Map())
+  })
+
+  it('is what it would take', () => {
+    const own = texts.flatMap(resourcesOf).filter(({ apiVersion }) => !apiVersion.startsWith('monitoring.coreos.com/'))
+    // In a namespace there is, each once; nothing is made.
+    for (const { metadata } of own) if (metadata.namespace !== undefined) metadata.namespace = 'default'
+    const items = [...new Set(own.map((resource) => JSON.stringify(resource)))].map((text) => JSON.parse(text))
+    const list = JSON.stringify({ apiVersion: 'v1', kind: 'List', items })
+    const said = kubectlWith(list, 'apply', '--dry-run=server', '--validate=strict', '-f', '-')
+    expect(said.match(/ \(server dry run\)$/gm)).toHaveLength(items.length)
+  })
 })

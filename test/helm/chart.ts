@@ -129,7 +129,7 @@ export const valueSets: ReadonlyMap<string, readonly string[]> = new Map<string,
   ['other alerts', ['prometheusRule.enabled=true', `prometheusRule.alerts=${overrides}`]],
   ['updates by hand', ['updateStrategy={"type":"OnDelete","rollingUpdate":null}']],
   ['updates of a tenth', ['updateStrategy.rollingUpdate.maxUnavailable=10%']],
-  ['other resources', ['resources={"requests":{"cpu":0.1,"memory":"1Gi"},"limits":{"memory":536870912}}']],
+  ['other resources', ['resources={"requests":{"cpu":0.1,"memory":"1Gi"},"limits":{"memory":2147483648}}']],
   ['other nodes', ['nodeSelector={"kubernetes.io/os":null,"pool":"a"}', 'tolerations=[]', 'affinity=null']],
   ['part of another chart', ['global.imageRegistry=x']],
 ])
