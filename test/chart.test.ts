@@ -59,7 +59,6 @@ it.skipIf(prometheusMissing)('a Prometheus without operator takes its example, w
 })
 
 const [helm] = helms
-if (helm === undefined) console.warn('SKIPPED, no helm (make test builds it where there is Go): the chart rendered')
 
 /** What the chart makes of the values, in a cluster with the Prometheus operator. */
 const renderAll = (...values: readonly string[]): readonly Resource[] => renderFor(operator, ...toFlags(values))

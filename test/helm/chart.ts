@@ -1,6 +1,5 @@
 import { execFile, spawnSync } from 'node:child_process'
 import fs from 'node:fs'
-import os from 'node:os'
 import path from 'node:path'
 import { parseAllDocuments } from 'yaml'
 
@@ -53,7 +52,7 @@ export async function renderEach(helm: Helm, sets: readonly (readonly string[])[
         )
       })
   }
-  await Promise.all(os.availableParallelism() > 1 ? [renderRest(), renderRest()] : [renderRest()])
+  await Promise.all([renderRest(), renderRest()])
   return renderings
 }
 
@@ -79,10 +78,13 @@ export const valueSets: ReadonlyMap<string, readonly string[]> = new Map<string,
       ([name, values]) => [`identity.pods=${pods} ${name}`, values] as const,
     ),
   ),
-  ...['', 'monitor.kind=ServiceMonitor', 'prometheusRule.enabled=true'].map(
-    (more) => [`what Prometheus reads: ${more}`, [...(more === '' ? [] : [more]), 'monitor.labels.release=m']] as const,
+  ...each(
+    'monitor.kind',
+    schema.monitor.properties.kind.enum,
+    `monitor.auth=${auth}`,
+    'monitor.interval=15s',
+    'monitor.labels.release=m',
   ),
-  ...each('monitor.kind', schema.monitor.properties.kind.enum, `monitor.auth=${auth}`, 'monitor.interval=15s'),
   ...['PodMonitor', 'ServiceMonitor'].map(
     (kind) =>
       [
@@ -126,6 +128,7 @@ export const valueSets: ReadonlyMap<string, readonly string[]> = new Map<string,
   ['no service account', ['serviceAccount.create=false', 'serviceAccount.name=mine', 'rbac.create=false']],
   ['no test', ['tests.enabled=false']],
   ['dashboards', ['dashboards.enabled=true', 'dashboards.multiCluster=true', 'dashboards.namespace=grafana']],
+  ['alerts', ['prometheusRule.enabled=true', 'prometheusRule.labels.release=m']],
   ['other alerts', ['prometheusRule.enabled=true', `prometheusRule.alerts=${overrides}`]],
   ['updates by hand', ['updateStrategy={"type":"OnDelete","rollingUpdate":null}']],
   ['updates of a tenth', ['updateStrategy.rollingUpdate.maxUnavailable=10%']],
