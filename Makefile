@@ -15,6 +15,13 @@ TEST_PACKAGES := iproute2:network_namespaces iptables:causes_drops nftables:caus
 BOARDS_PACKAGES := chromium:draws_the_dashboards fonts-inter:Grafanas_font
 CLUSTER_PACKAGES := buildah:builds_the_image debootstrap:its_base
 
+# What Go builds for the tests of the chart: helm 3 and helm 4, for both are in use, and kubeconform. With Go's cache empty five
+# minutes in all on two cores, of which helm 4 takes two.
+.cache/helm: GO_PROGRAM := helm.sh/helm/v3/cmd/helm@v3.22.0
+.cache/helm4: GO_PROGRAM := helm.sh/helm/v4/cmd/helm@v4.3.1
+.cache/kubeconform: GO_PROGRAM := github.com/yannh/kubeconform/cmd/kubeconform@v0.8.0
+GO_PROGRAMS := .cache/helm .cache/helm4 .cache/kubeconform
+
 # node-gyp finds Node's headers beside node itself and never downloads them.
 export npm_package_config_node_gyp_nodedir := $(shell node -p 'require("node:path").resolve(process.execPath, "../..")')
 SOURCES := $(shell find agent parsers -name '*.ts' -o -name '*.bt') agent/bpf/netvitals.bpf.o package.json tsconfig.json
@@ -26,7 +33,7 @@ help:
 run: run-packages build
 	@exec dist/agent/main.js serve
 
-test: run-packages test-packages build .cache/prometheus
+test: run-packages test-packages build .cache/prometheus $(GO_PROGRAMS)
 	npm run lint
 	npx vitest run $(VITEST_OPTIONS)
 
@@ -36,17 +43,19 @@ IN_KERNEL ?= ../shared/kernels/in-kernel
 test-kernels: build
 	node test/kernels/run.mjs $(IN_KERNEL) $(VERSIONS) $(if $(FILES),-- $(FILES))
 
-# Some ten minutes, and four more the first time, for helm and the base of the image. What CLUSTER has to do: test/cluster/run.mjs.
-# make cluster-test FILES=test/cluster/tiers.test.ts is shorter.
+# Some ten minutes, and six more the first time, for helm, kubeconform and the base of the image. What CLUSTER has to do: test/cluster/run.mjs.
+# make cluster-test FILES=test/cluster/tiers.test.ts is shorter; HELM=.cache/helm4 installs by Helm 4.
 CLUSTER ?= ../shared/cluster/cluster
 HELM ?= .cache/helm
-cluster-test: cluster-packages build $(HELM)
+cluster-test: cluster-packages build $(HELM) .cache/kubeconform
 	node test/cluster/run.mjs $(CLUSTER) $(HELM) $(FILES)
 
-.cache/helm:
+# Without Go, or with one that is too old, the tests do without.
+$(GO_PROGRAMS):
 	@mkdir -p .cache
-	@if command -v go >/dev/null; then GOBIN=$(CURDIR)/.cache go install helm.sh/helm/v3/cmd/helm@v3.22.0; \
-	  else echo 'no Go to build helm with; if you have helm: make cluster-test HELM=/usr/local/bin/helm'; fi
+	@if ! command -v go >/dev/null; then echo 'no Go to build $@ with: the tests that need it are skipped'; \
+	elif GOBIN=$(CURDIR)/$@.new go install $(GO_PROGRAM); then mv $@.new/* $@; \
+	else echo 'going on without $@: Go could not build it'; fi; rm -rf $@.new
 
 lint: node_modules/.package-lock.json
 	npm run lint

@@ -20,7 +20,9 @@ export function renderChartReadme({ values, schema, tiers, examples }: ChartFile
   const example = (name: keyof ChartFiles['examples']): string => `\`\`\`yaml\n${examples[name].trimEnd()}\n\`\`\``
   return `# netvitals: the Helm chart
 
-One agent on every Linux node, which measures the network of the node and of each of its pods, and answers Prometheus on the node's port ${parse(values).port}. What it measures, how to read it, and what it costs: [README](../../README.md).
+One agent on every Linux node, which measures the network of the node and of each of its pods, and answers Prometheus on the node's port ${parse(values).port}. What it measures, how to read it, and what it costs: [README](https://github.com/netvitals/netvitals/blob/main/README.md).
+
+With Helm 3 or 4:
 
     helm install netvitals helm/netvitals --namespace netvitals --create-namespace
     helm test netvitals --namespace netvitals --logs
@@ -46,8 +48,6 @@ ${example('kube-prometheus-stack')}
 Without it:
 
 ${example('prometheus')}
-
-The alerts are the files in \`rules/\`, for \`rule_files\`.
 
 ## TLS and authentication
 

@@ -63,12 +63,12 @@ seccompProfile: { type: RuntimeDefault }
 {{- end }}
 
 {{- define "netvitals.scheme" -}}
-{{ hasKey .Values.web.config "tls_server_config" | ternary "https" "http" }}
+{{ hasKey (.Values.web.config | default dict) "tls_server_config" | ternary "https" "http" }}
 {{- end }}
 
 {{- /* How the kubelet asks, which has no password and no certificate: /healthz and /readyz take none, but a TLS server may. */ -}}
 {{- define "netvitals.probe" -}}
-{{- $certificate := dig "tls_server_config" "client_auth_type" "" .values.web.config | hasPrefix "Require" }}
+{{- $certificate := dig "tls_server_config" "client_auth_type" "" (.values.web.config | default dict) | hasPrefix "Require" }}
 {{- $probe := ternary (dict "port" "metrics") (dict "port" "metrics" "path" .path "scheme" (upper .scheme)) $certificate }}
 {{- if not (has .values.listenAddress (list "" "[::]" "0.0.0.0")) }}
 {{- $_ := set $probe "host" (.values.listenAddress | trimPrefix "[" | trimSuffix "]") }}
