@@ -29,7 +29,7 @@ With Helm 3 or 4:
 
 The second causes 100 each of what can go wrong in network namespaces of its own, and finds each of them counted.
 
-The agent shares the node's network and sees its processes, so its namespace has to allow that: \`kubectl label namespace netvitals pod-security.kubernetes.io/enforce=privileged\`; on OpenShift \`oc adm policy add-scc-to-user privileged -n netvitals -z netvitals\`. It is uid 0 with all capabilities dropped but those of its tier, a read-only root, seccomp \`RuntimeDefault\`, and no way to more rights. Its service account may list and watch pods, Services and EndpointSlices; less with other values of \`identity\`.
+The agent shares the node's network and sees its processes, so its namespace has to allow that: \`kubectl label namespace netvitals pod-security.kubernetes.io/enforce=privileged\`; on OpenShift \`oc adm policy add-scc-to-user privileged -n netvitals -z netvitals\`. It has no capabilities but those of its tier, which Kubernetes gives to uid 0 only (with the tier \`basic\`, which has none, it is uid 65534), a read-only root, seccomp \`RuntimeDefault\`, and no way to more rights. Its service account may list and watch pods, Services and EndpointSlices; less with other values of \`identity\`.
 
 ## Tiers
 

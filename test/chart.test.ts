@@ -76,8 +76,8 @@ describe.skipIf(helm === undefined)('rendered by helm', () => {
   it.each(tiers.map(({ name }, index) => ({ name, index })))(
     '$name: drops all capabilities and adds its own',
     ({ name, index }) => {
-      const [container] = podOf(render(`tier=${name}`)).containers
-      const { capabilities, ...rest } = container.securityContext
+      const pod = podOf(render(`tier=${name}`))
+      const { capabilities, ...rest } = pod.containers[0].securityContext
       expect(capabilities.drop).toEqual(['ALL'])
       expect(capabilities.add?.sort() ?? []).toEqual(
         tiers
@@ -85,14 +85,21 @@ describe.skipIf(helm === undefined)('rendered by helm', () => {
           .flatMap(({ adds }) => Object.keys(adds))
           .sort(),
       )
+      const nobody = { runAsNonRoot: true, runAsUser: 65_534, runAsGroup: 65_534 }
+      expect(pod.securityContext).toEqual(index > 0 ? undefined : { fsGroup: 65_534 })
       expect(rest).toEqual({
-        runAsUser: 0,
+        ...(index > 0 ? { runAsUser: 0 } : nobody),
         allowPrivilegeEscalation: false,
         readOnlyRootFilesystem: true,
         seccompProfile: { type: 'RuntimeDefault' },
       })
     },
   )
+
+  it('is root without capabilities where the folders in /var/log/pods tell names', () => {
+    const { containers } = podOf(render('tier=basic', 'identity.pods=logs'))
+    expect(containers[0].securityContext).toMatchObject({ runAsUser: 0, capabilities: { drop: ['ALL'] } })
+  })
 
   it('refuses values that are none', () => {
     expect(() => render('tier=most')).toThrow(/tier/)

@@ -25,12 +25,16 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 {{- end }}
 
-{{- /* Of a container, but for the capabilities it gets back. */ -}}
+{{- /* Of a container, but for the capabilities it gets back, and with them its user. */ -}}
 {{- define "netvitals.confined" -}}
-runAsUser: 0 # Kubernetes gives added capabilities to root only
 allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true
 seccompProfile: { type: RuntimeDefault }
+{{- end }}
+
+{{- /* Kubernetes gives added capabilities to root only; root too is who may read /var/log/pods. */ -}}
+{{- define "netvitals.needsRoot" -}}
+{{- if or (ne .Values.tier "basic") (eq .Values.identity.pods "logs") }}yes{{ end }}
 {{- end }}
 
 {{- /* The capabilities of the tier and of those above it, each with what it is for. */ -}}
