@@ -163,7 +163,8 @@ describe('tiers', () => {
       const mask = expected.reduce((all, one) => all | one, 0n)
       const uid = mask === 0n ? 65_534 : 0
       expect(status).toContain(`Uid:\t${uid}\t${uid}\t${uid}\t${uid}\n`)
-      for (const set of ['CapEff', 'CapPrm', 'CapBnd']) expect(status).toContain(`${set}:\t${mask.toString(16).padStart(16, '0')}\n`)
+      for (const set of ['CapEff', 'CapPrm', 'CapBnd'])
+        expect(status).toContain(`${set}:\t${mask.toString(16).padStart(16, '0')}\n`)
       expect(status).toMatch(/^NoNewPrivs:\t1$/m)
       expect(status).toMatch(/^Seccomp:\t2$/m)
     })
