@@ -1,6 +1,8 @@
 import { isMap, isScalar, type Pair, parse, parseDocument, type YAMLMap } from 'yaml'
 
 export interface ChartFiles {
+  /** Chart.yaml. */
+  readonly chart: string
   /** values.yaml, with its comments. */
   readonly values: string
   readonly schema: Schema
@@ -16,18 +18,20 @@ export interface Schema {
 const longestDefault = 60
 
 /** The chart's README: what its files say. */
-export function renderChartReadme({ values, schema, tiers, examples }: ChartFiles): string {
+export function renderChartReadme({ chart, values, schema, tiers, examples }: ChartFiles): string {
   const example = (name: keyof ChartFiles['examples']): string => `\`\`\`yaml\n${examples[name].trimEnd()}\n\`\`\``
+  const { appVersion }: { appVersion: string } = parse(chart)
   return `# netvitals: the Helm chart
 
 One agent on every Linux node, which measures the network of the node and of each of its pods, and answers Prometheus on the node's port ${parse(values).port}. What it measures, how to read it, and what it costs: [README](https://github.com/netvitals/netvitals/blob/main/README.md).
 
-With Helm 3 or 4:
+With Helm 3 or 4, and a registry of yours for the image:
 
-    helm install netvitals helm/netvitals --namespace netvitals --create-namespace
+    docker build --tag registry.example/netvitals:${appVersion} . && docker push registry.example/netvitals:${appVersion}
+    helm install netvitals helm/netvitals --namespace netvitals --create-namespace --set image.repository=registry.example/netvitals
     helm test netvitals --namespace netvitals --logs
 
-The second causes 100 each of what can go wrong in network namespaces of its own, and finds each of them counted.
+The last causes 100 each of what can go wrong in network namespaces of its own, and finds each of them counted. Helm before 4.1 leaves its pod, which has ended: \`kubectl delete pod netvitals-prove --namespace netvitals\`.
 
 The agent shares the node's network and sees its processes, so its namespace has to allow that: \`kubectl label namespace netvitals pod-security.kubernetes.io/enforce=privileged\`; on OpenShift \`oc adm policy add-scc-to-user privileged -n netvitals -z netvitals\`. It has no capabilities but those of its tier, which Kubernetes gives to uid 0 only (with the tier \`basic\`, which has none, it is uid 65534), a read-only root, seccomp \`RuntimeDefault\`, and no way to more rights. Its service account may list and watch pods, Services and EndpointSlices; less with other values of \`identity\`.
 

@@ -9,6 +9,7 @@ const read = (file: string): string => fs.readFileSync(path.join(folder, file), 
 const values: Record<string, unknown> = parse(read('netvitals/values.yaml'))
 const schema: Schema = JSON.parse(read('netvitals/values.schema.json'))
 const text = renderChartReadme({
+  chart: read('netvitals/Chart.yaml'),
   values: read('netvitals/values.yaml'),
   schema,
   tiers: parse(read('netvitals/tiers.yaml')),
