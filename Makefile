@@ -1,6 +1,7 @@
 # make run    install what is missing, build, start the agent on http://127.0.0.1:10477
 # make test   install what the tests need, run every test
 # make test-kernels   run the truth tests on other kernels too: docs/kernels.md
+# make image  build the agent's image
 # make cluster-test   install the chart on a real cluster, with each tier, and cause faults in its pods
 .DEFAULT_GOAL := help
 SHELL := /bin/sh
@@ -13,7 +14,7 @@ TEST_PACKAGES := iproute2:network_namespaces iptables:causes_drops nftables:caus
   tcpdump:reads_what_record_--pcap_writes bpftrace:tests_of_live_tools_and_scripts openssl:certificates_of_the_TLS_tests \
   clang-14:rebuilds_the_tracer llvm-14:rebuilds_the_tracer libbpf-dev:rebuilds_the_tracer linux-libc-dev:rebuilds_the_tracer
 BOARDS_PACKAGES := chromium:draws_the_dashboards fonts-inter:Grafanas_font
-CLUSTER_PACKAGES := buildah:builds_the_image debootstrap:its_base
+IMAGE_PACKAGES := buildah:builds_the_image debootstrap:its_base
 
 # What Go builds for the tests of the chart: helm 3 and helm 4, for both are in use, and kubeconform. With Go's cache empty all three
 # take 400 seconds of a processor, so that they are some four minutes on two.
@@ -26,9 +27,9 @@ GO_PROGRAMS := .cache/helm .cache/helm4 .cache/kubeconform
 export npm_package_config_node_gyp_nodedir := $(shell node -p 'require("node:path").resolve(process.execPath, "../..")')
 SOURCES := $(shell find agent parsers -name '*.ts' -o -name '*.bt') agent/bpf/netvitals.bpf.o package.json tsconfig.json
 
-.PHONY: help run build test test-kernels cluster-test lint boards bench soak fuzz clean run-packages test-packages cluster-packages boards-packages
+.PHONY: help run build test test-kernels image cluster-test lint boards bench soak fuzz clean run-packages test-packages image-packages boards-packages
 help:
-	@sed -n '1,4s/^# //p' $(MAKEFILE_LIST)
+	@sed -n '1,5s/^# //p' $(MAKEFILE_LIST)
 
 run: run-packages build
 	@exec dist/agent/main.js serve
@@ -43,11 +44,15 @@ IN_KERNEL ?= ../shared/kernels/in-kernel
 test-kernels: build
 	node test/kernels/run.mjs $(IN_KERNEL) $(VERSIONS) $(if $(FILES),-- $(FILES))
 
-# Some ten minutes, and six more the first time, for helm, kubeconform and the base of the image. What CLUSTER has to do: test/cluster/run.mjs.
-# make cluster-test FILES=test/cluster/tiers.test.ts is shorter; HELM=.cache/helm4 installs by Helm 4.
+# What it writes, and how large it is: docs/image.md. OPTIONS are buildah's: make image OPTIONS='--build-arg EXTRA_PACKAGES=bpftrace'.
+image: image-packages
+	node image/build.mjs $(OPTIONS)
+
+# Some half an hour, and fifteen minutes more the first time, for helm, the image and the Prometheus operator. What CLUSTER has to
+# do: test/cluster/run.mjs. make cluster-test FILES=test/cluster/tiers.test.ts is shorter; HELM=.cache/helm4 installs by Helm 4.
 CLUSTER ?= ../shared/cluster/cluster
 HELM ?= .cache/helm
-cluster-test: cluster-packages build $(HELM) .cache/kubeconform
+cluster-test: image-packages build $(HELM) .cache/kubeconform .cache/prometheus
 	node test/cluster/run.mjs $(CLUSTER) $(HELM) $(FILES)
 
 # Without Go, or with one that is too old, the tests do without.
@@ -106,8 +111,8 @@ run-packages:
 	$(call install_packages,$(RUN_PACKAGES))
 test-packages:
 	$(call install_packages,$(TEST_PACKAGES))
-cluster-packages:
-	$(call install_packages,$(CLUSTER_PACKAGES))
+image-packages:
+	$(call install_packages,$(IMAGE_PACKAGES))
 boards-packages:
 	$(call install_packages,$(BOARDS_PACKAGES))
 

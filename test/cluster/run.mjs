@@ -5,7 +5,7 @@
 import { spawnSync } from 'node:child_process'
 import fs from 'node:fs'
 import path from 'node:path'
-import { buildImage, run } from './image.mjs'
+import { buildImage, run } from '../../image/build.mjs'
 
 const [cluster, helm, ...files] = process.argv.slice(2)
 const missing = [
@@ -31,6 +31,7 @@ try {
     HELM: path.resolve(helm),
     IMAGE: repository,
     IMAGE_TAG: tag,
+    IMAGE_FILE: file,
     KUBECONFIG: kubeconfig,
   }
   const vitest = ['node_modules/vitest/vitest.mjs', 'run', '--config', 'test/cluster/vitest.config.ts', ...files]

@@ -1,0 +1,132 @@
+// build.mjs [OPTION…]: the agent's image by `buildah build OPTION…`, as an OCI archive with its SBOM beside it, and how large its
+// parts are. Where no registry gives the bases that the Dockerfile names, others stand in for them, made of Debian's packages
+// and of the Node.js that this runs in.
+import { spawnSync } from 'node:child_process'
+import fs from 'node:fs'
+import path from 'node:path'
+
+const root = path.resolve(import.meta.dirname, '..')
+const cache = path.join(root, '.cache/image')
+const certificates = '/etc/ssl/certs/ca-certificates.crt'
+const policy = path.join(cache, 'policy.json')
+const built = 'localhost/netvitals'
+
+/** Runs a command and returns what it printed. Throws if it fails. */
+export function run(command, ...parameters) {
+  const { status, stdout, stderr, error } = spawnSync(command, parameters, { cwd: root, encoding: 'utf8', maxBuffer: 1 << 28 })
+  if (status === 0) return stdout.trim()
+  throw new Error(
+    `${[command, ...parameters].join(' ')}: ${error?.message ?? `status ${status}\n${(stdout + stderr).slice(-4000)}`}`,
+  )
+}
+
+const buildah = (command, ...parameters) =>
+  run('buildah', `--root=${cache}/storage`, `--runroot=${cache}/run`, '--storage-driver=overlay', command, ...parameters)
+const push = (...parameters) => buildah('push', '--quiet', '--signature-policy', policy, built, ...parameters)
+
+/**
+ * Builds what has changed. The name ends in the image's ID, so that what has changed has another.
+ * @returns where it is: `file` is an archive as `docker load` and containerd import it
+ */
+export function buildImage(options = []) {
+  fs.mkdirSync(cache, { recursive: true })
+  fs.writeFileSync(policy, '{"default":[{"type":"insecureAcceptAnything"}]}')
+  const commit = run('git', 'log', '-1', '--format=%ct')
+  const args = [
+    ...findBases(),
+    `VERSION=${JSON.parse(fs.readFileSync(path.join(root, 'package.json'), 'utf8')).version}`,
+    `REVISION=${run('git', 'describe', '--always', '--exclude=*', '--abbrev=40', '--dirty')}`,
+    `CREATED=${new Date(commit * 1000).toISOString()}`,
+  ].flatMap((arg) => ['--build-arg', arg])
+  // One time for all files, so that who builds the same commit of the same packages gets the same image.
+  const how = ['--layers', '--pull-never', '--isolation=chroot', '--network=host', '--signature-policy', policy]
+  const same = ['--timestamp', commit, '--identity-label=false']
+  buildah('build', ...how, ...same, ...args, ...options, '--tag', built, '.')
+  const tag = buildah('images', '--quiet', built).slice(0, 12)
+  const image = { repository: 'docker.io/local/netvitals', tag, file: `${cache}/netvitals-${tag}.tar` }
+  if (!fs.existsSync(image.file)) {
+    for (const old of fs.readdirSync(cache).filter((file) => file.endsWith('.tar'))) fs.rmSync(path.join(cache, old))
+    push(`docker-archive:${image.file}:${image.repository}:${tag}`)
+  }
+  return image
+}
+
+/** The Dockerfile's own where they are here or a registry gives them. */
+function findBases() {
+  const bases = [...fs.readFileSync(path.join(root, 'Dockerfile'), 'utf8').matchAll(/^ARG (NODE|DEBIAN)=(\S+)$/gm)]
+  const isHere = (name) => buildah('images', '--quiet', '--filter', `reference=${name}`) !== ''
+  try {
+    for (const [, , name] of bases) if (!isHere(name)) buildah('pull', '--quiet', '--retry=0', '--signature-policy', policy, name)
+    return []
+  } catch {
+    const base = `localhost/netvitals-base:${suite}-node-${process.versions.node}`
+    if (!isHere(base)) buildBase(base)
+    return bases.map(([, arg]) => `${arg}=${base}`)
+  }
+}
+
+/** Of Debian, of which the stand-in is made: this machine's, or SUITE. */
+const suite = process.env.SUITE ?? /^VERSION_CODENAME=(\w+)/m.exec(fs.readFileSync('/etc/os-release', 'utf8'))?.[1] ?? 'stable'
+
+function buildBase(name) {
+  const tree = fs.mkdtempSync(`${cache}/base-`)
+  try {
+    run('debootstrap', '--variant=minbase', suite, tree)
+    const sources = [`debian ${suite}`, `debian ${suite}-updates`, `debian-security ${suite}-security`]
+    const lines = sources.map((source) => `deb http://deb.debian.org/${source} main\n`)
+    fs.writeFileSync(path.join(tree, 'etc/apt/sources.list'), lines.join(''))
+    const prefix = path.resolve(process.execPath, '../..')
+    const licence = [`${prefix}/LICENSE`, '/usr/share/doc/nodejs/LICENSE'].find((file) => fs.existsSync(file))
+    const parts = { 'bin/node': process.execPath, 'include/node': `${prefix}/include/node`, LICENSE: licence }
+    parts['lib/node_modules/npm'] = `${prefix}/lib/node_modules/npm`
+    for (const [to, from] of Object.entries(parts))
+      fs.cpSync(from, path.join(tree, 'usr/local', to), { recursive: true, dereference: true })
+    fs.symlinkSync('../lib/node_modules/npm/bin/npm-cli.js', path.join(tree, 'usr/local/bin/npm'))
+    if (fs.existsSync(certificates)) {
+      fs.mkdirSync(path.join(tree, path.dirname(certificates)), { recursive: true })
+      fs.copyFileSync(certificates, path.join(tree, certificates))
+    }
+    const container = buildah('from', 'scratch')
+    buildah('copy', '--quiet', container, tree, '/')
+    if (fs.existsSync(certificates)) buildah('config', '--env', `npm_config_cafile=${certificates}`, container)
+    buildah('commit', '--quiet', '--rm', '--signature-policy', policy, container, name)
+  } finally {
+    fs.rmSync(tree, { recursive: true })
+  }
+}
+
+/** What is in an archive of an image, as files in a folder, and how it is run. */
+export function unpackImage(file, folder) {
+  run('tar', '--extract', '--file', file, '--directory', folder)
+  const read = (name) => JSON.parse(fs.readFileSync(path.join(folder, name), 'utf8'))
+  const [{ Config, Layers }] = read('manifest.json')
+  const tree = path.join(folder, 'tree')
+  fs.mkdirSync(tree)
+  for (const layer of Layers)
+    run('tar', '--extract', '--same-permissions', '--file', path.join(folder, layer), '--directory', tree)
+  return { tree, ...read(Config) }
+}
+
+const sizeOf = (folder) =>
+  fs
+    .readdirSync(folder, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .reduce((sum, { parentPath, name }) => sum + fs.lstatSync(path.join(parentPath, name)).size, 0)
+
+function report({ file }, to) {
+  push(`oci-archive:${to}.oci.tar`)
+  const folder = fs.mkdtempSync(`${cache}/unpacked-`)
+  try {
+    const { tree } = unpackImage(file, folder)
+    fs.copyFileSync(path.join(tree, 'usr/share/doc/netvitals/sbom.cdx.json'), `${to}.cdx.json`)
+    const parts = { Node: 'usr/local', node_modules: 'opt/netvitals/node_modules', 'the agent': 'opt/netvitals/dist', all: '' }
+    for (const [part, at] of Object.entries(parts))
+      console.log(`${(sizeOf(path.join(tree, at)) / 1e6).toFixed(1).padStart(8)} MB  ${part}`)
+    console.log(`${(fs.statSync(`${to}.oci.tar`).size / 1e6).toFixed(1).padStart(8)} MB  ${to}.oci.tar\n${to}.cdx.json`)
+    console.log(JSON.parse(run('tar', '--extract', '--to-stdout', '--file', `${to}.oci.tar`, 'index.json')).manifests[0].digest)
+  } finally {
+    fs.rmSync(folder, { recursive: true })
+  }
+}
+
+if (process.argv[1] === import.meta.filename) report(buildImage(process.argv.slice(2)), path.join(cache, 'netvitals'))
