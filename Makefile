@@ -52,7 +52,7 @@ image: image-packages
 # do: test/cluster/run.mjs. make cluster-test FILES=test/cluster/tiers.test.ts is shorter; HELM=.cache/helm4 installs by Helm 4.
 CLUSTER ?= ../shared/cluster/cluster
 HELM ?= .cache/helm
-cluster-test: image-packages build $(HELM) .cache/kubeconform .cache/prometheus
+cluster-test: image-packages build $(HELM) .cache/kubeconform
 	node test/cluster/run.mjs $(CLUSTER) $(HELM) $(FILES)
 
 # Without Go, or with one that is too old, the tests do without.

@@ -9,7 +9,8 @@ const root = path.resolve(import.meta.dirname, '..')
 const cache = path.join(root, '.cache/image')
 const certificates = '/etc/ssl/certs/ca-certificates.crt'
 const policy = path.join(cache, 'policy.json')
-const built = 'localhost/netvitals'
+/** What buildah calls the agent's. */
+export const built = 'localhost/netvitals'
 
 /** Runs a command and returns what it printed. Throws if it fails. */
 export function run(command, ...parameters) {
@@ -20,35 +21,44 @@ export function run(command, ...parameters) {
   )
 }
 
-const buildah = (command, ...parameters) =>
+export const buildah = (command, ...parameters) =>
   run('buildah', `--root=${cache}/storage`, `--runroot=${cache}/run`, '--storage-driver=overlay', command, ...parameters)
-const push = (...parameters) => buildah('push', '--quiet', '--signature-policy', policy, built, ...parameters)
+const push = (...parameters) => buildah('push', '--quiet', '--signature-policy', policy, ...parameters)
+/** Makes an image of a container that buildah has. */
+export const commit = (container, name) => buildah('commit', '--quiet', '--rm', '--signature-policy', policy, container, name)
 
-/**
- * Builds what has changed. The name ends in the image's ID, so that what has changed has another.
- * @returns where it is: `file` is an archive as `docker load` and containerd import it
- */
+/** Builds what has changed and returns where it is. */
 export function buildImage(options = []) {
   fs.mkdirSync(cache, { recursive: true })
   fs.writeFileSync(policy, '{"default":[{"type":"insecureAcceptAnything"}]}')
-  const commit = run('git', 'log', '-1', '--format=%ct')
+  const seconds = run('git', 'log', '-1', '--format=%ct')
   const args = [
     ...findBases(),
     `VERSION=${JSON.parse(fs.readFileSync(path.join(root, 'package.json'), 'utf8')).version}`,
     `REVISION=${run('git', 'describe', '--always', '--exclude=*', '--abbrev=40', '--dirty')}`,
-    `CREATED=${new Date(commit * 1000).toISOString()}`,
+    `CREATED=${new Date(seconds * 1000).toISOString()}`,
   ].flatMap((arg) => ['--build-arg', arg])
   // One time for all files, so that who builds the same commit of the same packages gets the same image.
   const how = ['--layers', '--pull-never', '--isolation=chroot', '--network=host', '--signature-policy', policy]
-  const same = ['--timestamp', commit, '--identity-label=false']
+  const same = ['--timestamp', seconds, '--identity-label=false']
   buildah('build', ...how, ...same, ...args, ...options, '--tag', built, '.')
-  const tag = buildah('images', '--quiet', built).slice(0, 12)
-  const image = { repository: 'docker.io/local/netvitals', tag, file: `${cache}/netvitals-${tag}.tar` }
-  if (!fs.existsSync(image.file)) {
-    for (const old of fs.readdirSync(cache).filter((file) => file.endsWith('.tar'))) fs.rmSync(path.join(cache, old))
-    push(`docker-archive:${image.file}:${image.repository}:${tag}`)
+  return archive(built, 'docker.io/local/netvitals')
+}
+
+/**
+ * Writes an image of buildah's into an archive in place of the one before. The tag is the image's ID.
+ * @returns `file` is as `docker load` and containerd import it
+ */
+export function archive(image, repository) {
+  const name = path.basename(repository)
+  const tag = buildah('images', '--quiet', image).slice(0, 12)
+  const file = `${cache}/${name}-${tag}.tar`
+  if (!fs.existsSync(file)) {
+    const isOld = new RegExp(`^${name}-[0-9a-f]{12}\\.tar$`)
+    for (const old of fs.readdirSync(cache).filter((each) => isOld.test(each))) fs.rmSync(path.join(cache, old))
+    push(image, `docker-archive:${file}:${repository}:${tag}`)
   }
-  return image
+  return { repository, tag, file }
 }
 
 /** The Dockerfile's own where they are here or a registry gives them. */
@@ -89,7 +99,7 @@ function buildBase(name) {
     const container = buildah('from', 'scratch')
     buildah('copy', '--quiet', container, tree, '/')
     if (fs.existsSync(certificates)) buildah('config', '--env', `npm_config_cafile=${certificates}`, container)
-    buildah('commit', '--quiet', '--rm', '--signature-policy', policy, container, name)
+    commit(container, name)
   } finally {
     fs.rmSync(tree, { recursive: true })
   }
@@ -114,7 +124,7 @@ const sizeOf = (folder) =>
     .reduce((sum, { parentPath, name }) => sum + fs.lstatSync(path.join(parentPath, name)).size, 0)
 
 function report({ file }, to) {
-  push(`oci-archive:${to}.oci.tar`)
+  push(built, `oci-archive:${to}.oci.tar`)
   const folder = fs.mkdtempSync(`${cache}/unpacked-`)
   try {
     const { tree } = unpackImage(file, folder)

@@ -29,9 +29,14 @@ const monitoring = 'nvh-monitoring'
 const chart = 'helm/netvitals'
 const example = (name: string): string => path.join(root, 'helm/examples', `${name}.yaml`)
 
-/** What run.mjs has built, where there is Go: the operator's manifest, and images by program. */
-const operator: { manifest: string; images: Record<string, string> } | undefined =
+/** What run.mjs has built, where there is Go: the operator's manifest, and images. */
+const operator: { manifest: string; images: { repository: string; tag: string }[] } | undefined =
   JSON.parse(process.env.OPERATOR || 'null') ?? undefined
+/** By the program in it. */
+const image = (program: string): string => {
+  const { repository, tag } = operator!.images.find((one) => one.repository.endsWith(`/${program}`))!
+  return `${repository}:${tag}`
+}
 if (operator === undefined) console.warn('SKIPPED, no Go to build them with: Prometheus and its operator in the cluster')
 
 type Resource = ReturnType<typeof parse>
@@ -62,12 +67,12 @@ describe.runIf(operator !== undefined)('Prometheus', () => {
   let b: Pod
 
   const manifest = (): readonly Resource[] => {
-    const documents = parseAllDocuments(fs.readFileSync(operator!.manifest, 'utf8')).map((document) => document.toJS())
+    const documents = parseAllDocuments(fs.readFileSync(operator!.manifest, 'utf8')).flatMap((document) => document.toJS() ?? [])
     for (const { kind, spec } of documents) {
       if (kind !== 'Deployment') continue
       const [container] = spec.template.spec.containers
-      container.image = operator!.images.operator
-      container.args.push(`--prometheus-config-reloader=${operator!.images['prometheus-config-reloader']}`)
+      container.image = image('prometheus-operator')
+      container.args.push(`--prometheus-config-reloader=${image('prometheus-config-reloader')}`)
     }
     return documents
   }
@@ -143,7 +148,7 @@ describe.runIf(operator !== undefined)('Prometheus', () => {
       { name: 'data', emptyDir: {} },
     ]
     const volumeMounts = volumes.map(({ name }) => ({ name, mountPath: `/${name}` }))
-    const container = { name: 'prometheus', image: operator!.images.prometheus, args, volumeMounts }
+    const container = { name: 'prometheus', image: image('prometheus'), args, volumeMounts }
     const securityContext = { runAsUser: 65_534, fsGroup: 65_534 }
     const spec = { serviceAccountName: 'prometheus', securityContext, containers: [container], volumes }
     apply({ apiVersion: 'v1', kind: 'Pod', metadata, spec })
@@ -163,8 +168,8 @@ describe.runIf(operator !== undefined)('Prometheus', () => {
       // As kube-prometheus-stack makes one whose release is `monitoring`.
       const matchLabels = { release: 'monitoring' }
       const spec = {
-        image: operator!.images.prometheus,
-        version: 'v2.42.0',
+        image: image('prometheus'),
+        version: 'v3.5.0',
         serviceAccountName: 'prometheus',
         securityContext: { runAsUser: 65_534, fsGroup: 65_534 },
         scrapeInterval: '2s',

@@ -6,6 +6,7 @@ import { spawnSync } from 'node:child_process'
 import fs from 'node:fs'
 import path from 'node:path'
 import { buildImage, run } from '../../image/build.mjs'
+import { buildOperator } from './operator.mjs'
 
 const [cluster, helm, ...files] = process.argv.slice(2)
 const missing = [
@@ -22,10 +23,12 @@ if (missing.length > 0) {
 for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => {})
 
 const { repository, tag, file } = buildImage()
+const withPrometheus = files.length === 0 || files.some((name) => name.includes('prometheus'))
+const operator = withPrometheus && spawnSync('go', ['version']).status === 0 ? buildOperator() : { images: [] }
 const wasUp = spawnSync(cluster, ['kubectl', 'get', '--raw', '/readyz']).status === 0
 try {
   const kubeconfig = run(cluster, 'up').split('\n').at(-1)
-  run(cluster, 'load-image', file)
+  for (const each of [file, ...operator.images.map((image) => image.file)]) run(cluster, 'load-image', each)
   const settings = {
     CLUSTER: path.resolve(cluster),
     HELM: path.resolve(helm),
@@ -33,6 +36,7 @@ try {
     IMAGE_TAG: tag,
     IMAGE_FILE: file,
     KUBECONFIG: kubeconfig,
+    ...(operator.manifest && { OPERATOR: JSON.stringify(operator) }),
   }
   const vitest = ['node_modules/vitest/vitest.mjs', 'run', '--config', 'test/cluster/vitest.config.ts', ...files]
   const { status } = spawnSync(process.execPath, vitest, { stdio: 'inherit', env: { ...process.env, ...settings } })
