@@ -32,16 +32,18 @@ export function buildImage(options = []) {
   fs.mkdirSync(cache, { recursive: true })
   fs.writeFileSync(policy, '{"default":[{"type":"insecureAcceptAnything"}]}')
   const seconds = run('git', 'log', '-1', '--format=%ct')
-  const args = [
-    ...findBases(),
-    `VERSION=${JSON.parse(fs.readFileSync(path.join(root, 'package.json'), 'utf8')).version}`,
-    `REVISION=${run('git', 'describe', '--always', '--exclude=*', '--abbrev=40', '--dirty')}`,
-    `CREATED=${new Date(seconds * 1000).toISOString()}`,
-  ].flatMap((arg) => ['--build-arg', arg])
+  const labels = {
+    version: JSON.parse(fs.readFileSync(path.join(root, 'package.json'), 'utf8')).version,
+    revision: run('git', 'describe', '--always', '--exclude=*', '--abbrev=40', '--dirty'),
+    created: new Date(seconds * 1000).toISOString(),
+  }
+  // Not by the Dockerfile's arguments: buildah takes LABEL from its cache although they have changed.
+  const labelled = Object.entries(labels).flatMap(([name, value]) => ['--label', `org.opencontainers.image.${name}=${value}`])
+  const bases = findBases().flatMap((base) => ['--build-arg', base])
   // One time for all files, so that who builds the same commit of the same packages gets the same image.
   const how = ['--layers', '--pull-never', '--isolation=chroot', '--network=host', '--signature-policy', policy]
   const same = ['--timestamp', seconds, '--identity-label=false']
-  buildah('build', ...how, ...same, ...args, ...options, '--tag', built, '.')
+  buildah('build', ...how, ...same, ...bases, ...labelled, ...options, '--tag', built, '.')
   return archive(built, 'docker.io/local/netvitals')
 }
 
