@@ -3,11 +3,11 @@ ARG NODE=docker.io/library/node:24-trixie-slim
 ARG DEBIAN=docker.io/library/debian:trixie-slim
 
 FROM ${DEBIAN} AS rootfs
-# --build-arg EXTRA_PACKAGES=bpftrace: more of Debian's packages, with what they depend on.
-ARG EXTRA_PACKAGES=
+# --build-arg BPFTRACE=1: bpftrace, and the shell by which it asks for a compiler; without one it crashes.
+ARG BPFTRACE=
 COPY image/rootfs.sh /
 # Node's libraries, the agent's, setpriv's, and the tools.
-RUN /rootfs.sh /rootfs libstdc++6 libatomic1 libbpf1 libpcap0.8 libcap-ng0 iptables nftables ${EXTRA_PACKAGES}
+RUN /rootfs.sh /rootfs libstdc++6 libatomic1 libbpf1 libpcap0.8 libcap-ng0 iptables nftables ${BPFTRACE:+bpftrace dash}
 
 FROM ${NODE} AS build
 RUN apt-get update && apt-get install -y --no-install-recommends g++ make python3 libpcap-dev && rm -rf /var/lib/apt/lists/*

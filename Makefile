@@ -44,7 +44,7 @@ IN_KERNEL ?= ../shared/kernels/in-kernel
 test-kernels: build
 	node test/kernels/run.mjs $(IN_KERNEL) $(VERSIONS) $(if $(FILES),-- $(FILES))
 
-# What it writes, and how large it is: docs/image.md. OPTIONS are buildah's: make image OPTIONS='--build-arg EXTRA_PACKAGES=bpftrace'.
+# What it writes, and how large it is: docs/image.md. OPTIONS are buildah's: make image OPTIONS='--build-arg BPFTRACE=1'.
 image: image-packages
 	node image/build.mjs $(OPTIONS)
 

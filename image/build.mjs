@@ -9,8 +9,6 @@ const root = path.resolve(import.meta.dirname, '..')
 const cache = path.join(root, '.cache/image')
 const certificates = '/etc/ssl/certs/ca-certificates.crt'
 const policy = path.join(cache, 'policy.json')
-/** What buildah calls the agent's. */
-export const built = 'localhost/netvitals'
 
 /** Runs a command and returns what it printed. Throws if it fails. */
 export function run(command, ...parameters) {
@@ -25,10 +23,11 @@ export const buildah = (command, ...parameters) =>
   run('buildah', `--root=${cache}/storage`, `--runroot=${cache}/run`, '--storage-driver=overlay', command, ...parameters)
 const push = (...parameters) => buildah('push', '--quiet', '--signature-policy', policy, ...parameters)
 /** Makes an image of a container that buildah has. */
-export const commit = (container, name) => buildah('commit', '--quiet', '--rm', '--signature-policy', policy, container, name)
+export const commit = (container, name) =>
+  buildah('commit', '--quiet', '--rm', '--signature-policy', policy, container, `localhost/${name}`)
 
-/** Builds what has changed and returns where it is. */
-export function buildImage(options = []) {
+/** Builds what has changed and returns where it is. Options are of `buildah build`; the name is of the image. */
+export function buildImage(options = [], name = 'netvitals') {
   fs.mkdirSync(cache, { recursive: true })
   fs.writeFileSync(policy, '{"default":[{"type":"insecureAcceptAnything"}]}')
   const seconds = run('git', 'log', '-1', '--format=%ct')
@@ -43,27 +42,27 @@ export function buildImage(options = []) {
   // One time for all files, so that who builds the same commit of the same packages gets the same image.
   const how = ['--layers', '--pull-never', '--isolation=chroot', '--network=host', '--signature-policy', policy]
   const same = ['--timestamp', seconds, '--identity-label=false']
-  buildah('build', ...how, ...same, ...bases, ...labelled, ...options, '--tag', built, '.')
-  return archive(built, 'docker.io/local/netvitals')
+  buildah('build', ...how, ...same, ...bases, ...labelled, ...options, '--tag', `localhost/${name}`, '.')
+  return archive(name)
 }
 
 /**
  * Writes an image of buildah's into an archive in place of the one before. The tag is the image's ID.
  * @returns `file` is as `docker load` and containerd import it
  */
-export function archive(image, repository) {
-  const name = path.basename(repository)
-  const tag = buildah('images', '--quiet', image).slice(0, 12)
+export function archive(name) {
+  const repository = `docker.io/local/${name}`
+  const tag = buildah('images', '--quiet', `localhost/${name}`).slice(0, 12)
   const file = `${cache}/${name}-${tag}.tar`
   if (!fs.existsSync(file)) {
     const isOld = new RegExp(`^${name}-[0-9a-f]{12}\\.tar$`)
     for (const old of fs.readdirSync(cache).filter((each) => isOld.test(each))) fs.rmSync(path.join(cache, old))
-    push(image, `docker-archive:${file}:${repository}:${tag}`)
+    push(`localhost/${name}`, `docker-archive:${file}:${repository}:${tag}`)
   }
   return { repository, tag, file }
 }
 
-/** The Dockerfile's own where they are here or a registry gives them. */
+/** The Dockerfile's own where they are here or a registry gives them, else a stand-in of the same Debian, or of SUITE. */
 function findBases() {
   const bases = [...fs.readFileSync(path.join(root, 'Dockerfile'), 'utf8').matchAll(/^ARG (NODE|DEBIAN)=(\S+)$/gm)]
   const isHere = (name) => buildah('images', '--quiet', '--filter', `reference=${name}`) !== ''
@@ -71,16 +70,14 @@ function findBases() {
     for (const [, , name] of bases) if (!isHere(name)) buildah('pull', '--quiet', '--retry=0', '--signature-policy', policy, name)
     return []
   } catch {
-    const base = `localhost/netvitals-base:${suite}-node-${process.versions.node}`
-    if (!isHere(base)) buildBase(base)
-    return bases.map(([, arg]) => `${arg}=${base}`)
+    const suite = process.env.SUITE ?? /debian:(\w+)/.exec(bases.join())[1]
+    const base = `netvitals-base:${suite}-node-${process.versions.node}`
+    if (!isHere(`localhost/${base}`)) buildBase(base, suite)
+    return bases.map(([, arg]) => `${arg}=localhost/${base}`)
   }
 }
 
-/** Of Debian, of which the stand-in is made: this machine's, or SUITE. */
-const suite = process.env.SUITE ?? /^VERSION_CODENAME=(\w+)/m.exec(fs.readFileSync('/etc/os-release', 'utf8'))?.[1] ?? 'stable'
-
-function buildBase(name) {
+function buildBase(name, suite) {
   const tree = fs.mkdtempSync(`${cache}/base-`)
   try {
     run('debootstrap', '--variant=minbase', suite, tree)
@@ -126,7 +123,7 @@ const sizeOf = (folder) =>
     .reduce((sum, { parentPath, name }) => sum + fs.lstatSync(path.join(parentPath, name)).size, 0)
 
 function report({ file }, to) {
-  push(built, `oci-archive:${to}.oci.tar`)
+  push('localhost/netvitals', `oci-archive:${to}.oci.tar`)
   const folder = fs.mkdtempSync(`${cache}/unpacked-`)
   try {
     const { tree } = unpackImage(file, folder)

@@ -55,6 +55,6 @@ function buildProgramImage(file) {
   const container = buildah('from', 'scratch')
   buildah('copy', '--quiet', container, file, `/bin/${name}`)
   buildah('config', '--entrypoint', JSON.stringify([`/bin/${name}`]), '--user', '65534', container)
-  commit(container, `localhost/${name}`)
-  return archive(`localhost/${name}`, `docker.io/local/${name}`)
+  commit(container, name)
+  return archive(name)
 }

@@ -119,8 +119,10 @@ describe.runIf(operator !== undefined)('Prometheus', () => {
   /** What it scrapes of this pod's drops: the one series, whose labels are these, and how much it grows by. */
   async function expectScraped(prometheus: Prometheus, count: number): Promise<void> {
     const selector = `netvitals_dropped_packets_total{pod="${b.name}",protocol="udp",reason="no_socket"}`
-    const read = async (): Promise<number> => Number((await prometheus.query(selector))[0]?.value[1])
-    await expect.poll(read, { timeout: 60_000, interval: 1000 }).toBeGreaterThan(0)
+    const read = async (): Promise<number> => Number((await prometheus.query(selector))[0]?.value[1] ?? 0)
+    const startSeconds = Date.now() / 1000
+    const isScraped = `up{job="netvitals"} == 1 and timestamp(up) > ${startSeconds}`
+    await expect.poll(() => prometheus.query(isScraped), { timeout: 120_000, interval: 1000 }).toHaveLength(1)
     const valueBefore = await read()
     await sendToNobody(a, b, count)
     await expect.poll(read, { timeout: 60_000, interval: 1000 }).toBe(valueBefore + count)

@@ -22,21 +22,24 @@ if (missing.length > 0) {
 // What runs below gets the signal too and ends; then this cleans up and ends.
 for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => {})
 
-const { repository, tag, file } = buildImage()
-const withPrometheus = files.length === 0 || files.some((name) => name.includes('prometheus'))
-const operator = withPrometheus && spawnSync('go', ['version']).status === 0 ? buildOperator() : { images: [] }
+const isAsked = (name) => files.length === 0 || files.some((file) => file.includes(name))
+const image = buildImage()
+const bpftrace = isAsked('scripts') && buildImage(['--build-arg', 'BPFTRACE=1'], 'netvitals-bpftrace')
+const operator = isAsked('prometheus') && spawnSync('go', ['version']).status === 0 && buildOperator()
 const wasUp = spawnSync(cluster, ['kubectl', 'get', '--raw', '/readyz']).status === 0
 try {
   const kubeconfig = run(cluster, 'up').split('\n').at(-1)
-  for (const each of [file, ...operator.images.map((image) => image.file)]) run(cluster, 'load-image', each)
+  const images = [image, ...(bpftrace ? [bpftrace] : []), ...(operator ? operator.images : [])]
+  for (const { file } of images) run(cluster, 'load-image', file)
   const settings = {
     CLUSTER: path.resolve(cluster),
     HELM: path.resolve(helm),
-    IMAGE: repository,
-    IMAGE_TAG: tag,
-    IMAGE_FILE: file,
+    IMAGE: image.repository,
+    IMAGE_TAG: image.tag,
+    IMAGE_FILE: image.file,
     KUBECONFIG: kubeconfig,
-    ...(operator.manifest && { OPERATOR: JSON.stringify(operator) }),
+    ...(bpftrace && { BPFTRACE_IMAGE: JSON.stringify(bpftrace) }),
+    ...(operator && { OPERATOR: JSON.stringify(operator) }),
   }
   const vitest = ['node_modules/vitest/vitest.mjs', 'run', '--config', 'test/cluster/vitest.config.ts', ...files]
   const { status } = spawnSync(process.execPath, vitest, { stdio: 'inherit', env: { ...process.env, ...settings } })
