@@ -122,7 +122,7 @@ describe.runIf(operator !== undefined)('Prometheus', () => {
     const read = async (): Promise<number> => Number((await prometheus.query(selector))[0]?.value[1] ?? 0)
     const startSeconds = Date.now() / 1000
     const isScraped = `up{job="netvitals"} == 1 and timestamp(up) > ${startSeconds}`
-    await expect.poll(() => prometheus.query(isScraped), { timeout: 120_000, interval: 1000 }).toHaveLength(1)
+    await expect.poll(() => prometheus.query(isScraped), { timeout: 180_000, interval: 1000 }).toHaveLength(1)
     const valueBefore = await read()
     await sendToNobody(a, b, count)
     await expect.poll(read, { timeout: 60_000, interval: 1000 }).toBe(valueBefore + count)
