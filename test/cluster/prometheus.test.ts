@@ -215,7 +215,8 @@ describe.runIf(operator !== undefined)('Prometheus', () => {
       await expectScraped(prometheus, 32)
     })
 
-    describe('with TLS', () => {
+    // It takes the kubelet a minute or two to bring what has changed in a Secret to who reads it.
+    describe('with TLS', { timeout: 400_000 }, () => {
       const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'nvh-tls-'))
       const read = (file: string): string => fs.readFileSync(path.join(folder, file), 'utf8')
       const values = ['--values', example('kube-prometheus-stack'), '--values', example('tls')]
@@ -271,7 +272,7 @@ describe.runIf(operator !== undefined)('Prometheus', () => {
         expect(await ask('/metrics', 'first')).toBe(401)
         expect(agentPod()).toMatchObject({ restarts, uid })
         await expectScraped(prometheus, 34)
-      }, 240_000)
+      })
 
       it('with client certificates the kubelet still finds it ready, and Prometheus shows its own', async () => {
         const secret = (key: string) => ({ secret: { name: 'netvitals-tls', key } })
