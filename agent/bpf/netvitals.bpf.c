@@ -66,6 +66,7 @@ struct tcp_skb_cb {
 	__u32 seq;
 	__u32 end_seq;
 	__u16 tcp_gso_segs;
+	__u8 tcp_flags; // the low byte, where the field is of two
 };
 struct net_device {
 	int ifindex;
@@ -185,12 +186,18 @@ enum tcp_state {
 	TCP_SYN_RECV = 3,
 	TCP_FIN_WAIT1 = 4,
 	TCP_FIN_WAIT2 = 5,
+	TCP_TIME_WAIT = 6,
 	TCP_CLOSE = 7,
 	TCP_CLOSE_WAIT = 8,
 	TCP_LAST_ACK = 9,
 	TCP_LISTEN = 10,
 	TCP_CLOSING = 11,
 };
+
+// A header's byte of flags.
+#define TCP_FIN 0x01
+#define TCP_SYN 0x02
+#define TCP_ACK 0x10
 
 // The same order as tracedProtocols and tracedDirections in agent/host/tracer.ts, retransmitKinds and connectOutcomes in
 // agent/metrics/labels.ts.
@@ -618,14 +625,21 @@ static __always_inline int is_packet(const struct sk_buff *skb, const struct soc
 	return family != AF_UNIX && family != AF_NETLINK;
 }
 
-// A bare acknowledgement is freed by the TCP socket that has taken note of it, the last one of each connection for one, as
-// if it were dropped, but for no reason.
+// A segment without payload is freed by the TCP socket that has taken note of it, the last one of each connection for one,
+// as if it were dropped, but for no reason: a bare acknowledgement, and by what is left of a socket in TIME_WAIT, which has
+// no protocol of its own, the other end's FIN too.
 static __always_inline int is_taken_note_of(const struct sk_buff *skb, const struct sock *receiver, __u32 reason)
 {
 	const struct tcp_skb_cb *noted = (void *)skb->cb;
+	__u32 fin = 0;
 
-	return reason == bpf_core_enum_value(enum skb_drop_reason, SKB_DROP_REASON_NOT_SPECIFIED) &&
-	       receiver->sk_protocol == IPPROTO_TCP && BPF_CORE_READ(noted, seq) == BPF_CORE_READ(noted, end_seq);
+	if (reason != bpf_core_enum_value(enum skb_drop_reason, SKB_DROP_REASON_NOT_SPECIFIED))
+		return 0;
+	if (receiver->__sk_common.skc_state == TCP_TIME_WAIT)
+		fin = BPF_CORE_READ(noted, tcp_flags) & TCP_FIN;
+	else if (receiver->sk_protocol != IPPROTO_TCP)
+		return 0;
+	return BPF_CORE_READ(noted, seq) + fin == BPF_CORE_READ(noted, end_seq);
 }
 
 // A drop in the host's namespace is counted for whom the packet was from or to. With both ends on this machine: once the
@@ -1259,8 +1273,6 @@ struct edge_drop_key {
 };
 COUNTING_MAP(edge_dropped_packets_total, edge_drop_key, count_value);
 
-#define TCP_SYN 0x02
-#define TCP_ACK 0x10
 // Where the range begins that Linux takes the ports of clients from (net.ipv4.ip_local_port_range).
 #define CLIENT_PORT_MIN 32768
 

@@ -54,7 +54,7 @@ const tellsReceivers: Told = {
   struct: 'trace_event_raw_kfree_skb',
   member: 'rx_sk',
   otherwise:
-    'acknowledgements that a TCP socket has taken note of are among the drops of reason not_specified, one for each connection (Linux 6.11 tells them apart)',
+    'acknowledgements and FINs that a TCP socket has taken note of are among the drops of reason not_specified, one or two of each connection (Linux 6.11 tells them apart)',
 }
 export const tellsTwins: Told = {
   struct: 'net',

@@ -27,7 +27,7 @@ const caveats: readonly { readonly before: string; readonly of: RegExp; readonly
   {
     before: '6.11',
     of: /^(edge_)?dropped_packets_total$/,
-    text: /^acknowledgements that a TCP socket has taken note of are among the drops/,
+    text: /^acknowledgements and FINs that a TCP socket has taken note of are among the drops/,
   },
   {
     before: '6.17',
