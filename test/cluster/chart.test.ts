@@ -9,8 +9,7 @@ import {
   agentPids,
   agentPod,
   ask,
-  createNamespace,
-  createWorkload,
+  createPods,
   expectCounted,
   expectUninstalled,
   helm,
@@ -22,7 +21,6 @@ import {
   remove,
   removeAgent,
   root,
-  runningPod,
   upgrade,
   waitForAgent,
   waiting,
@@ -40,10 +38,7 @@ describe('the chart', () => {
 
   beforeAll(async () => {
     removeAgent()
-    createNamespace(namespace)
-    for (const name of ['a', 'b']) createWorkload(namespace, 'Deployment', name)
-    a = await runningPod(namespace, 'a')
-    b = await runningPod(namespace, 'b')
+    ;({ a, b } = await createPods(namespace, { a: 'Deployment', b: 'Deployment' }))
   })
   afterAll(() => {
     removeAgent()

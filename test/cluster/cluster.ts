@@ -24,12 +24,17 @@ export const faultsContainer = {
 
 /** Throws with what it printed if it fails. */
 export function kubectl(...parameters: readonly string[]): string {
-  return execFileSync(CLUSTER, ['kubectl', ...parameters], { encoding: 'utf8', stdio: 'pipe', maxBuffer: 1 << 26 })
+  return kubectlWith('', ...parameters)
 }
 
-export function apply(...resources: readonly object[]): void {
+function kubectlWith(input: string, ...parameters: readonly string[]): string {
+  return execFileSync(CLUSTER, ['kubectl', ...parameters], { input, encoding: 'utf8', stdio: 'pipe', maxBuffer: 1 << 26 })
+}
+
+/** Returns what kubectl printed. */
+export function apply(resources: readonly object[], ...options: readonly string[]): string {
   const list = JSON.stringify({ apiVersion: 'v1', kind: 'List', items: resources })
-  execFileSync(CLUSTER, ['kubectl', 'apply', '-f', '-'], { input: list, stdio: 'pipe' })
+  return kubectlWith(list, 'apply', ...options, '-f', '-')
 }
 
 export function remove(...what: readonly string[]): void {
@@ -202,10 +207,10 @@ type Kind = 'Pod' | 'Deployment' | 'StatefulSet' | 'DaemonSet' | 'Job' | 'CronJo
 export function createNamespace(namespace: string): void {
   remove('namespace', namespace)
   const faults = fs.readFileSync(path.join(root, 'test/truth/faults.mjs'), 'utf8')
-  apply(
+  apply([
     { apiVersion: 'v1', kind: 'Namespace', metadata: { name: namespace } },
     { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'faults', namespace }, data: { 'faults.mjs': faults } },
-  )
+  ])
 }
 
 /** Makes a workload of one pod, without waiting for it. The pod has the label `app` with the workload's name. */
@@ -231,7 +236,7 @@ export function createWorkload(namespace: string, kind: Kind, name: string, spec
     CronJob: { schedule: '* * * * *', jobTemplate: { spec: job } },
   }
   const apiVersion = kind === 'Pod' ? 'v1' : kind.endsWith('Job') ? 'batch/v1' : 'apps/v1'
-  apply({ apiVersion, kind, metadata, spec: specs[kind] })
+  apply([{ apiVersion, kind, metadata, spec: specs[kind] }])
 }
 
 /** Waits until the workload's pod has the named field, such as `.status.podIP`, and returns it with the pod's name. */
@@ -260,6 +265,18 @@ export async function runningPod(namespace: string, app: string): Promise<Pod> {
     run: (verb, args = {}) => runFault(start(verb, args)),
     hold: (verb, args = {}) => holdFault(start(verb, args)),
   }
+}
+
+/** A namespace with these workloads of one pod each, which run. */
+export async function createPods<Name extends string>(
+  namespace: string,
+  workloads: Readonly<Record<Name, Kind>>,
+): Promise<Readonly<Record<Name, Pod>>> {
+  createNamespace(namespace)
+  const all = Object.entries<Kind>(workloads)
+  for (const [name, kind] of all) createWorkload(namespace, kind, name)
+  const pods = await Promise.all(all.map(async ([name]) => [name, await runningPod(namespace, name)]))
+  return Object.fromEntries(pods)
 }
 
 /** Makes a Service of port 80 and waits until packets to it find these pods. Returns its address. */

@@ -8,7 +8,7 @@ import {
   agentPids,
   agentPod,
   ask,
-  createNamespace,
+  createPods,
   createWorkload,
   faultsContainer,
   installAgent,
@@ -127,15 +127,12 @@ describe(`the agent's CPU and memory, ${pods} pods of ${socketsOfPod} sockets on
   const table: string[] = []
 
   beforeAll(async () => {
-    createNamespace(namespace)
+    ;({ client, server } = await createPods(namespace, { client: 'Pod', server: 'Pod' }))
     const running = (program: string) => ({ containers: [{ ...faultsContainer, command: ['node', '-e', program] }] })
-    for (const name of ['client', 'server']) createWorkload(namespace, 'Pod', name)
     createWorkload(namespace, 'Pod', 'web', running(webProgram))
     createWorkload(namespace, 'Deployment', 'crowd', running(crowdProgram))
     kubectl('-n', namespace, 'scale', 'deployment/crowd', `--replicas=${pods}`)
     kubectl('-n', namespace, 'rollout', 'status', 'deployment/crowd', '--timeout=300s')
-    client = await runningPod(namespace, 'client')
-    server = await runningPod(namespace, 'server')
     web = await runningPod(namespace, 'web')
   }, 400_000)
   afterAll(() => {

@@ -8,7 +8,7 @@ import {
   agentNamespace,
   ask,
   changesOf,
-  createNamespace,
+  createPods,
   createWorkload,
   expectChanges,
   expose,
@@ -69,13 +69,7 @@ describe('edges', () => {
   let c: Pod
 
   beforeAll(async () => {
-    createNamespace(namespace)
-    createWorkload(namespace, 'Deployment', 'a')
-    createWorkload(namespace, 'StatefulSet', 'b')
-    createWorkload(namespace, 'Deployment', 'c')
-    a = await runningPod(namespace, 'a')
-    b = await runningPod(namespace, 'b')
-    c = await runningPod(namespace, 'c')
+    ;({ a, b, c } = await createPods(namespace, { a: 'Deployment', b: 'StatefulSet', c: 'Deployment' }))
     for (const { name } of [b, c]) kubectl('-n', namespace, 'label', 'pod', name, 'shared=yes')
     installAgent({ tier: 'full' })
   })

@@ -1,16 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import {
-  agentNamespace,
-  createNamespace,
-  createWorkload,
-  installAgent,
-  kubectl,
-  type Pod,
-  readMetrics,
-  remove,
-  removeAgent,
-  runningPod,
-} from './cluster.ts'
+import { agentNamespace, createPods, installAgent, kubectl, type Pod, readMetrics, remove, removeAgent } from './cluster.ts'
 
 const namespace = 'nvh-names'
 
@@ -18,9 +7,7 @@ describe('where names come from', () => {
   let web: Pod
 
   beforeAll(async () => {
-    createNamespace(namespace)
-    createWorkload(namespace, 'Deployment', 'web')
-    web = await runningPod(namespace, 'web')
+    ;({ web } = await createPods(namespace, { web: 'Deployment' }))
   })
   afterAll(() => {
     remove('namespace', namespace)

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import {
-  createNamespace,
+  createPods,
   createWorkload,
   expectChanges,
   installAgent,
@@ -50,13 +50,7 @@ describe('pods', () => {
 
   beforeAll(async () => {
     installAgent({ tier: 'full' })
-    createNamespace(namespace)
-    createWorkload(namespace, 'Deployment', 'a')
-    createWorkload(namespace, 'StatefulSet', 'b')
-    createWorkload(namespace, 'Pod', 'c')
-    a = await runningPod(namespace, 'a')
-    b = await runningPod(namespace, 'b')
-    c = await runningPod(namespace, 'c')
+    ;({ a, b, c } = await createPods(namespace, { a: 'Deployment', b: 'StatefulSet', c: 'Pod' }))
     kubectl('-n', namespace, 'expose', 'pod', b.name, '--name=b', '--port=80', '--target-port=7080')
   })
   afterAll(() => {

@@ -9,8 +9,7 @@ import {
   agentNamespace,
   agentPod,
   apply,
-  createNamespace,
-  createWorkload,
+  createPods,
   droppedLabels,
   expectUninstalled,
   kubectl,
@@ -98,12 +97,9 @@ describe.runIf(operator !== undefined)('Prometheus', () => {
 
   beforeAll(async () => {
     removeAgent()
-    createNamespace(namespace)
-    for (const name of ['a', 'b']) createWorkload(namespace, 'Deployment', name)
-    a = await runningPod(namespace, 'a')
-    b = await runningPod(namespace, 'b')
+    ;({ a, b } = await createPods(namespace, { a: 'Deployment', b: 'Deployment' }))
     upgrade()
-    apply(...account)
+    apply(account)
   })
   afterAll(() => {
     removeAgent()
@@ -143,7 +139,7 @@ describe.runIf(operator !== undefined)('Prometheus', () => {
   it('a stock one scrapes by the job of the README', async () => {
     const config = `global: { scrape_interval: 2s }\n${fs.readFileSync(example('prometheus'), 'utf8')}`
     const metadata = { name: 'stock', namespace: monitoring, labels: { app: 'stock' } }
-    apply({ apiVersion: 'v1', kind: 'ConfigMap', metadata, data: { 'prometheus.yml': config } })
+    apply([{ apiVersion: 'v1', kind: 'ConfigMap', metadata, data: { 'prometheus.yml': config } }])
     const args = ['--config.file=/config/prometheus.yml', '--storage.tsdb.path=/data']
     const volumes = [
       { name: 'config', configMap: { name: 'stock' } },
@@ -153,7 +149,7 @@ describe.runIf(operator !== undefined)('Prometheus', () => {
     const container = { name: 'prometheus', image: image('prometheus'), args, volumeMounts }
     const securityContext = { runAsUser: 65_534, fsGroup: 65_534 }
     const spec = { serviceAccountName: 'prometheus', securityContext, containers: [container], volumes }
-    apply({ apiVersion: 'v1', kind: 'Pod', metadata, spec })
+    apply([{ apiVersion: 'v1', kind: 'Pod', metadata, spec }])
     const { ip } = await runningPod(monitoring, 'stock')
     await expectScraped(new Prometheus(ip), 21)
   })
@@ -163,8 +159,7 @@ describe.runIf(operator !== undefined)('Prometheus', () => {
 
     beforeAll(async () => {
       const documents = manifest()
-      const input = JSON.stringify({ apiVersion: 'v1', kind: 'List', items: documents })
-      execFileSync(process.env.CLUSTER!, ['kubectl', 'apply', '--server-side', '-f', '-'], { input, stdio: 'pipe' })
+      apply(documents, '--server-side')
       for (const { metadata, kind } of documents)
         if (kind === 'CustomResourceDefinition') kubectl('wait', '--for=condition=Established', `crd/${metadata.name}`)
       // As kube-prometheus-stack makes one whose release is `monitoring`.
@@ -185,7 +180,7 @@ describe.runIf(operator !== undefined)('Prometheus', () => {
         ruleNamespaceSelector: {},
       }
       const metadata = { name: 'stack', namespace: monitoring }
-      apply({ apiVersion: 'monitoring.coreos.com/v1', kind: 'Prometheus', metadata, spec })
+      apply([{ apiVersion: 'monitoring.coreos.com/v1', kind: 'Prometheus', metadata, spec }])
       upgrade('--values', example('kube-prometheus-stack'))
       await podField(monitoring, 'stack', '.status.podIP')
       prometheus = new Prometheus((await runningPod(monitoring, 'stack')).ip)
@@ -222,13 +217,15 @@ describe.runIf(operator !== undefined)('Prometheus', () => {
       const values = ['--values', example('kube-prometheus-stack'), '--values', example('tls')]
       const openssl = (...parameters: readonly string[]): unknown =>
         execFileSync('openssl', parameters, { cwd: folder, stdio: 'pipe' })
-      const setToken = (token: string): void =>
-        apply({
-          apiVersion: 'v1',
-          kind: 'Secret',
-          metadata: { name: 'netvitals-token', namespace: agentNamespace },
-          stringData: { token },
-        })
+      const setToken = (token: string): string =>
+        apply([
+          {
+            apiVersion: 'v1',
+            kind: 'Secret',
+            metadata: { name: 'netvitals-token', namespace: agentNamespace },
+            stringData: { token },
+          },
+        ])
       beforeAll(() => {
         const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes']
         openssl('req', '-x509', ...key, '-subj', '/CN=nvh', '-keyout', 'ca.key', '-out', 'ca.crt', '-days', '2')
@@ -238,7 +235,7 @@ describe.runIf(operator !== undefined)('Prometheus', () => {
         openssl('x509', ...sign, '-extfile', 'names', '-out', 'tls.crt')
         const stringData = Object.fromEntries(['ca.crt', 'tls.crt', 'tls.key'].map((file) => [file, read(file)]))
         const metadata = { name: 'netvitals-tls', namespace: agentNamespace }
-        apply({ apiVersion: 'v1', kind: 'Secret', type: 'kubernetes.io/tls', metadata, stringData })
+        apply([{ apiVersion: 'v1', kind: 'Secret', type: 'kubernetes.io/tls', metadata, stringData }])
         setToken('first')
         upgrade(...values)
       })

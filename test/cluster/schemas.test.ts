@@ -1,4 +1,4 @@
-import { execFileSync, spawnSync } from 'node:child_process'
+import { spawnSync } from 'node:child_process'
 import fs from 'node:fs'
 import path from 'node:path'
 import { beforeAll, describe, expect, it } from 'vitest'
@@ -6,11 +6,7 @@ import { parse } from 'yaml'
 import { renderEach, resourcesOf, valueSets } from '../helm/chart.ts'
 import { findFaults, fixtures, kinds, kubeconformMissing, readFixtures } from '../helm/kubeconform.ts'
 import { type CustomResourceDefinition, cutOpenApi, cutResourceDefinition, type OpenApi } from '../helm/openapi.ts'
-import { kubectl } from './cluster.ts'
-
-/** Its input is the text. Throws with what it printed if it fails. */
-const kubectlWith = (input: string, ...parameters: readonly string[]): string =>
-  execFileSync(process.env.CLUSTER!, ['kubectl', ...parameters], { input, encoding: 'utf8', stdio: 'pipe', maxBuffer: 1 << 26 })
+import { apply, kubectl } from './cluster.ts'
 
 const asText = (value: unknown): string => `${JSON.stringify(value, null, 1)}\n`
 const kubernetesFile = path.join(fixtures, 'kubernetes.json')
@@ -53,8 +49,7 @@ describe('what the chart makes of values', () => {
     // In a namespace there is, each once; nothing is made.
     for (const { metadata } of own) if (metadata.namespace !== undefined) metadata.namespace = 'default'
     const items = [...new Set(own.map((resource) => JSON.stringify(resource)))].map((text) => JSON.parse(text))
-    const list = JSON.stringify({ apiVersion: 'v1', kind: 'List', items })
-    const said = kubectlWith(list, 'apply', '--dry-run=server', '--validate=strict', '-f', '-')
+    const said = apply(items, '--dry-run=server', '--validate=strict')
     expect(said.match(/ \(server dry run\)$/gm)).toHaveLength(items.length)
   })
 })

@@ -2,19 +2,7 @@ import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { afterAll, beforeAll, describe, it } from 'vitest'
-import {
-  createNamespace,
-  createWorkload,
-  expectChanges,
-  type Pod,
-  readMetrics,
-  remove,
-  removeAgent,
-  root,
-  runningPod,
-  upgrade,
-  type Values,
-} from './cluster.ts'
+import { createPods, expectChanges, type Pod, readMetrics, remove, removeAgent, root, upgrade, type Values } from './cluster.ts'
 
 const namespace = 'nvh-scripts'
 const file = 'connect-errors.bt'
@@ -26,9 +14,7 @@ describe('scripts of bpftrace', () => {
   let a: Pod
 
   beforeAll(async () => {
-    createNamespace(namespace)
-    createWorkload(namespace, 'Pod', 'a')
-    a = await runningPod(namespace, 'a')
+    ;({ a } = await createPods(namespace, { a: 'Pod' }))
   })
   afterAll(() => {
     fs.rmSync(folder, { recursive: true })

@@ -4,15 +4,13 @@ import type { CheckReport } from '../../agent/check.ts'
 import {
   agentNamespace,
   ask,
-  createNamespace,
-  createWorkload,
+  createPods,
   installAgent,
   kubectl,
   type Pod,
   readMetrics,
   remove,
   removeAgent,
-  runningPod,
   tiers,
 } from './cluster.ts'
 
@@ -92,10 +90,7 @@ describe('tiers', () => {
   const table: string[] = []
 
   beforeAll(async () => {
-    createNamespace(namespace)
-    for (const name of ['server', 'client']) createWorkload(namespace, 'Pod', name)
-    server = await runningPod(namespace, 'server')
-    client = await runningPod(namespace, 'client')
+    ;({ server, client } = await createPods(namespace, { server: 'Pod', client: 'Pod' }))
     coredns = kubectl('-n', 'kube-system', 'get', 'pods', '-l', 'k8s-app=kube-dns', '-o', 'jsonpath={.items[0].status.podIP}')
   })
   afterAll(() => {
