@@ -39,9 +39,11 @@ export function buildImage(options = [], name = 'netvitals') {
   // Not by the Dockerfile's arguments: buildah takes LABEL from its cache although they have changed.
   const labelled = Object.entries(labels).flatMap(([name, value]) => ['--label', `org.opencontainers.image.${name}=${value}`])
   const bases = findBases().flatMap((base) => ['--build-arg', base])
-  // One time for all files, so that who builds the same commit of the same packages gets the same image.
   const how = ['--layers', '--pull-never', '--isolation=chroot', '--network=host', '--signature-policy', policy]
-  const same = ['--timestamp', seconds, '--identity-label=false']
+  // Who builds the same commit of the same packages gets the same image, whatever came from a cache: one time for all files,
+  // which only a single layer has, and nothing of the images in between.
+  const same = ['--timestamp', seconds, '--squash', '--omit-history', '--identity-label=false']
+  same.push('--annotation=org.opencontainers.image.base.digest=')
   buildah('build', ...how, ...same, ...bases, ...labelled, ...options, '--tag', `localhost/${name}`, '.')
   return archive(name)
 }
