@@ -4,32 +4,41 @@ import path from 'node:path'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { parse } from 'yaml'
 import { renderEach, resourcesOf, valueSets } from '../helm/chart.ts'
-import { findFaults, fixtures, kinds, kubeconformMissing, readFixtures } from '../helm/kubeconform.ts'
+import { allVersions, findFaults, fixtureOf, kinds, kubeconformMissing, readDefinitions } from '../helm/kubeconform.ts'
 import { type CustomResourceDefinition, cutOpenApi, cutResourceDefinition, type OpenApi } from '../helm/openapi.ts'
 import { apply, kubectl } from './cluster.ts'
 
 const asText = (value: unknown): string => `${JSON.stringify(value, null, 1)}\n`
-const kubernetesFile = path.join(fixtures, 'kubernetes.json')
-const operatorFile = path.join(fixtures, 'prometheus-operator.json')
-const operatorVersion = 'v0.85.0'
-const api = cutOpenApi(JSON.parse(kubectl('get', '--raw', '/openapi/v2')), kinds.kubernetes)
+const minorOf = (version: string): string => version.replace(/\.\d+$/, '')
+const api: OpenApi & { readonly info: { readonly version: string } } = JSON.parse(kubectl('get', '--raw', '/openapi/v2'))
+const ofApiServer = cutOpenApi(api, kinds.kubernetes)
+
+/** The directory of a Go module, or undefined where there is none to be had. */
+function download(module: string): string | undefined {
+  const { status, stdout } = spawnSync('go', ['mod', 'download', '-json', module], { encoding: 'utf8' })
+  return status === 0 ? JSON.parse(stdout).Dir : undefined
+}
 
 it("the fixture is the API server's, where it is of the same version", async ({ skip }) => {
-  if (fs.existsSync(kubernetesFile)) {
-    const { info }: OpenApi = JSON.parse(fs.readFileSync(kubernetesFile, 'utf8'))
-    skip(info.version !== api.info.version, `the fixture is of ${info.version}, the API server of ${api.info.version}`)
-  }
-  await expect(asText(api)).toMatchFileSnapshot(kubernetesFile)
+  const { version } = api.info
+  skip(version !== '1.34', `the API server is of ${version}`)
+  await expect(asText(ofApiServer)).toMatchFileSnapshot(fixtureOf('kubernetes', version))
 })
 
-it("the fixture is the Prometheus operator's", async ({ skip }) => {
-  const module = `github.com/prometheus-operator/prometheus-operator@${operatorVersion}`
-  const download = spawnSync('go', ['mod', 'download', '-json', module], { encoding: 'utf8' })
-  skip(download.status !== 0, `go mod download ${module} failed`)
-  const folder = path.join(JSON.parse(download.stdout).Dir, 'example/prometheus-operator-crd')
+it.for(['1.26.15', '1.37.2'])('the fixture is that of Kubernetes %s', async (version, { skip }) => {
+  const folder = download(`k8s.io/kubernetes@v${version}`)
+  if (folder === undefined) return skip('no Go module of it')
+  const published: OpenApi = JSON.parse(fs.readFileSync(path.join(folder, 'api/openapi-spec/swagger.json'), 'utf8'))
+  await expect(asText(cutOpenApi(published, kinds.kubernetes))).toMatchFileSnapshot(fixtureOf('kubernetes', minorOf(version)))
+})
+
+it.for(['0.66.0', '0.93.0'])('the fixture is that of Prometheus operator %s', async (version, { skip }) => {
+  const folder = download(`github.com/prometheus-operator/prometheus-operator@v${version}`)
+  if (folder === undefined) return skip('no Go module of it')
   const read = (kind: string): CustomResourceDefinition =>
-    parse(fs.readFileSync(path.join(folder, `monitoring.coreos.com_${kind}.yaml`), 'utf8'))
-  await expect(asText(kinds.operator.map((kind) => cutResourceDefinition(read(kind))))).toMatchFileSnapshot(operatorFile)
+    parse(fs.readFileSync(path.join(folder, `example/prometheus-operator-crd/monitoring.coreos.com_${kind}.yaml`), 'utf8'))
+  const all = kinds.operator.map((kind) => cutResourceDefinition(read(kind)))
+  await expect(asText(all)).toMatchFileSnapshot(fixtureOf('prometheus-operator', minorOf(version)))
 })
 
 describe('what the chart makes of values', () => {
@@ -40,8 +49,8 @@ describe('what the chart makes of values', () => {
   })
 
   it.skipIf(kubeconformMissing)('fits the definitions of this API server', () => {
-    const [, operator] = readFixtures()
-    expect(findFaults(api, operator, texts)).toEqual(new Map())
+    const [, operator] = readDefinitions(allVersions[1])
+    expect(findFaults(ofApiServer, operator, texts)).toEqual(new Map())
   })
 
   it('is what it would take', () => {

@@ -5,7 +5,7 @@ import path from 'node:path'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { stringify } from 'yaml'
 import { chart, helms, type Rendering, type Resource, renderEach, resourcesOf, valueSets } from './chart.ts'
-import { findFaults, kinds, kubeconformMissing, readFixtures } from './kubeconform.ts'
+import { allVersions, findFaults, kinds, kubeconformMissing, readDefinitions } from './kubeconform.ts'
 
 const names = [...valueSets.keys()]
 const renderings = new Map<string, readonly Rendering[]>()
@@ -61,10 +61,10 @@ it.skipIf(helms.length < 2)('helm 4 makes of values what helm 3 does', () => {
 
 describe.skipIf(helms.length === 0 || kubeconformMissing)('Kubernetes', () => {
   const texts = (): string[] => textsOf(helms[0]!.version)
-  const findEach = (all: readonly string[]): Map<string, string> => findFaults(...readFixtures(), all)
 
-  it('takes what the chart makes of values', () => {
-    expect([...findEach(texts())].map(([index, fault]) => [names[Number(index)], fault])).toEqual([])
+  it.each(allVersions)('$kubernetes, with operator $operator, takes what the chart makes of values', (versions) => {
+    const faults = findFaults(...readDefinitions(versions), texts())
+    expect([...faults].map(([index, fault]) => [names[Number(index)], fault])).toEqual([])
   })
 
   it('has schemas of every kind that the chart makes, and no more', () => {
@@ -106,14 +106,14 @@ describe.skipIf(helms.length === 0 || kubeconformMissing)('Kubernetes', () => {
     { name: 'a version that is not there', kind: 'PrometheusRule', make: (it) => (it.apiVersion = 'monitoring.coreos.com/v2') },
   ]
 
-  it('would refuse mistakes in templates', () => {
+  it.each(allVersions)('$kubernetes, with operator $operator, would refuse mistakes in templates', (versions) => {
     const all = resourcesOf(texts()[names.indexOf('another name')]!)
     const made = mistakes.map(({ kind, make }) => {
       const resource = structuredClone(all.find((each) => each.kind === kind))
       make(resource)
       return stringify(resource)
     })
-    const faults = findEach(made)
+    const faults = findFaults(...readDefinitions(versions), made)
     expect(mistakes.filter((_, index) => !faults.has(String(index))).map(({ name, kind }) => `${kind}: ${name}`)).toEqual([])
   })
 })

@@ -9,11 +9,25 @@ const kubeconform = [path.join(root, '.cache/kubeconform'), 'kubeconform'].find(
 export const kubeconformMissing = kubeconform === undefined
 if (kubeconformMissing) console.warn('SKIPPED, no kubeconform (make test builds it where there is Go): what Kubernetes takes')
 
-export const fixtures = path.join(root, 'test/fixtures/openapi')
-export const readFixtures = (): [OpenApi, readonly CustomResourceDefinition[]] => [
-  JSON.parse(fs.readFileSync(path.join(fixtures, 'kubernetes.json'), 'utf8')),
-  JSON.parse(fs.readFileSync(path.join(fixtures, 'prometheus-operator.json'), 'utf8')),
+const fixtures = path.join(root, 'test/fixtures/openapi')
+export const fixtureOf = (program: 'kubernetes' | 'prometheus-operator', version: string): string =>
+  path.join(fixtures, `${program}-${version}.json`)
+
+export interface Versions {
+  readonly kubernetes: string
+  readonly operator: string
+}
+/** The oldest that the chart takes, those of an API server, which knows more than is published, and the newest there was. */
+export const allVersions: readonly [Versions, Versions, Versions] = [
+  { kubernetes: '1.26', operator: '0.66' },
+  { kubernetes: '1.34', operator: '0.93' },
+  { kubernetes: '1.37', operator: '0.93' },
 ]
+/** What they know of the chart's kinds. */
+export function readDefinitions({ kubernetes, operator }: Versions): [OpenApi, readonly CustomResourceDefinition[]] {
+  const read = (file: string) => JSON.parse(fs.readFileSync(file, 'utf8'))
+  return [read(fixtureOf('kubernetes', kubernetes)), read(fixtureOf('prometheus-operator', operator))]
+}
 
 /** What the chart has of Kubernetes' own, and of the Prometheus operator. */
 export const kinds = {

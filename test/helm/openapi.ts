@@ -21,7 +21,6 @@ interface GroupVersionKind {
 type Definitions = Readonly<Record<string, Schema>>
 /** What the API server answers at /openapi/v2. */
 export interface OpenApi {
-  readonly info: { readonly version: string }
   readonly definitions: Definitions
 }
 export interface CustomResourceDefinition {
@@ -38,7 +37,7 @@ const quantity = 'io.k8s.apimachinery.pkg.api.resource.Quantity'
 const nothing: Schema = { type: 'null' }
 
 /** What the API server knows of some kinds, without the prose and what only clients need. */
-export function cutOpenApi({ info, definitions }: OpenApi, kinds: readonly string[]): OpenApi {
+export function cutOpenApi({ definitions }: OpenApi, kinds: readonly string[]): OpenApi {
   const roots = Object.entries(definitions).flatMap(([name, definition]) =>
     (definition['x-kubernetes-group-version-kind'] ?? []).some((one) => kinds.includes(nameOf(one))) ? [name] : [],
   )
@@ -50,7 +49,7 @@ export function cutOpenApi({ info, definitions }: OpenApi, kinds: readonly strin
     for (const [, next] of JSON.stringify(definitions[name]).matchAll(/"\$ref":"#\/definitions\/([^"]+)"/g)) rest.push(next!)
   }
   const kept = [...reached].sort().map((name) => [name, cut(definitions[name]!, ['x-kubernetes-group-version-kind'])])
-  return { info: { version: info.version }, definitions: Object.fromEntries(kept) }
+  return { definitions: Object.fromEntries(kept) }
 }
 
 /** The same of a CustomResourceDefinition. */
