@@ -1,4 +1,4 @@
-import { execFileSync, spawn } from 'node:child_process'
+import { execFileSync, spawn, spawnSync } from 'node:child_process'
 import fs from 'node:fs'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -51,7 +51,14 @@ export const imageValues: readonly string[] = [`--set=image.repository=${IMAGE}`
 
 /** Throws with what it printed if it fails. */
 export function helm(...parameters: readonly string[]): string {
-  return execFileSync(HELM, parameters, { cwd: root, encoding: 'utf8', stdio: 'pipe' })
+  const { status, output } = tryHelm(...parameters)
+  if (status !== 0) throw new Error(`helm ${parameters.join(' ')}: ${output}`)
+  return output
+}
+
+export function tryHelm(...parameters: readonly string[]): { readonly status: number | null; readonly output: string } {
+  const { status, stdout, stderr } = spawnSync(HELM, parameters, { cwd: root, encoding: 'utf8' })
+  return { status, output: stdout + stderr }
 }
 
 export const inAgents = ['--namespace', agentNamespace]

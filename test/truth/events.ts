@@ -94,6 +94,13 @@ export function expectAllExact({ signals, lostEvents }: Pick<ProveReport, 'signa
   expect(wrong, isShort ? leftOut : undefined).toEqual([])
 }
 
+/** The same, as it prints it. */
+export function expectProven(text: string): void {
+  const pairs = [...text.matchAll(/caused (\d+), counted (\d+)/g)].map(([, ...counts]) => counts.map(Number))
+  const isShort = text.includes('; 0 events lost;') && pairs.every(([caused = 0, counted = 0]) => counted <= caused)
+  expect(text, isShort ? leftOut : undefined).toMatch(/^\d+ exact, 0 mismatch, 0 absent, 0 failed; 0 events lost; \d\.\d s$/m)
+}
+
 /** No event was lost by the tracer since it started. */
 export async function expectNothingLost(wiring: Wiring): Promise<void> {
   const families = await wiring.self.families()
