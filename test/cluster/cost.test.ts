@@ -24,7 +24,7 @@ import {
 const namespace = 'nvh-cost'
 const pods = 60
 const socketsOfPod = 20
-/** So long is measured in calm, and so long in the storm. The README's figures are of 45. */
+/** So long is measured in calm, and so long in the storm. The README's figures are of 60. */
 const seconds = Number(process.env.COST_SECONDS ?? 30)
 const scrapeSeconds = 15
 const [closedPort, silentPort, webPort] = [7000, 53, 8080]
