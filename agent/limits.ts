@@ -125,6 +125,8 @@ export const limits = {
   dnsAnsweredMs: 250,
   /** Of one query, sent again by the same socket under the same id. */
   dnsTries: 8,
+  /** A response without a question: of the last that its client asked with its id. */
+  dnsUnnamed: 8,
   /** A slower answer is shown before others. */
   dnsSlowMs: 100,
   /** An HTTP request without an answer by then is unanswered; what waits for news may take half a minute. */

@@ -69,8 +69,9 @@ interface Pending {
   lastAnswerMs: number
   /** Who has been counted to serve it. */
   servers: number[]
-  /** With the same address, port and id. */
-  next: Pending | undefined
+  /** With the same address, port and id: asked before and after it. */
+  older: Pending | undefined
+  newer: Pending | undefined
 }
 
 interface NotFound {
@@ -89,7 +90,10 @@ interface NotFound {
 export function createDnsTransactions(options: DnsOptions): DnsTransactions {
   const { subjectOf, isHost, onTransaction } = options
   const counts = new Map<number, Float64Array>()
+  /** By who asks, as keyOf tells, and what. */
   const table = new Map<string, Pending>()
+  /** By who asks: the last question. */
+  const last = new Map<string, Pending>()
   /** Under another address: of masqueraded ones, the key of theirs. */
   const aliases = new Map<string, { readonly pending: Pending; readonly untilMs: number }>()
   /** Questions that were asked just now, for finding those that were masqueraded. */
@@ -121,8 +125,8 @@ export function createDnsTransactions(options: DnsOptions): DnsTransactions {
     if (name === undefined || queryType === undefined) return
     const { source: client, sourcePort: clientPort, point, timeMs } = sighting
     const key = keyOf(client, clientPort, id)
-    const first = table.get(key)
-    const known = findQuestion(first, name, queryType) ?? findAlias(key, name, queryType, timeMs)
+    const own = find(key, name, queryType)
+    const known = own ?? findAlias(key, name, queryType, timeMs)
     if (known !== undefined && known.waiting.length > 0) {
       if (!isSeenAgain(known.query, point, known.lastQueryMs, timeMs)) return
       known.waiting.push(timeMs)
@@ -132,18 +136,18 @@ export function createDnsTransactions(options: DnsOptions): DnsTransactions {
       if (known.waiting.length > limits.dnsTries) giveUp(known)
       return
     }
-    const packet = `${String.fromCharCode(point.identification)}${point.identification === 0 ? key : ''}${questionOf(id, name, queryType)}`
+    const packet = `${String.fromCharCode(point.identification)}${point.identification === 0 ? key : ''}${askedOf(id, name, queryType)}`
     if (unfollowed.isKnown(packet, point, timeMs)) return
     const subject = subjectOf(client)
     if (subject !== undefined && isHost(subject) && (point.packetType ?? outgoing) === outgoing) {
-      const masqueraded = asked.get(questionOf(id, name, queryType))
+      const masqueraded = asked.get(askedOf(id, name, queryType))
       if (masqueraded !== undefined && isSentOn(masqueraded, point) && timeMs - masqueraded.lastQueryMs < passageMs) {
         if (aliases.size < limits.dnsTransactions)
           aliases.set(key, { pending: masqueraded, untilMs: timeMs + limits.dnsAnswerMs })
         return
       }
     }
-    if (known !== undefined) remove(key, known)
+    if (own !== undefined) remove(own)
     // Nobody floods the others out.
     const share = limits.dnsTransactions / (subject === undefined ? 4 : 2)
     if (size >= limits.dnsTransactions || (followed.get(subject) ?? 0) >= share) {
@@ -171,10 +175,11 @@ export function createDnsTransactions(options: DnsOptions): DnsTransactions {
       answer: undefined,
       lastAnswerMs: 0,
       servers: [],
-      next: undefined,
+      older: undefined,
+      newer: undefined,
     }
-    insert(key, pending)
-    if (subject !== undefined) asked.set(questionOf(id, name, queryType), pending)
+    insert(pending)
+    if (subject !== undefined) asked.set(askedOf(id, name, queryType), pending)
   }
 
   /** The host's packet is the pod's, with the host's address in it. */
@@ -190,7 +195,7 @@ export function createDnsTransactions(options: DnsOptions): DnsTransactions {
     const { destination: client, point, timeMs } = sighting
     const key = keyOf(client, sighting.destinationPort, message.id)
     const { name, queryType } = message
-    const found = findQuestion(table.get(key), name, queryType) ?? findAlias(key, name, queryType, timeMs)
+    const found = find(key, name, queryType) ?? findAlias(key, name, queryType, timeMs)
     if (found !== undefined) giveUpLate(found, timeMs)
     if (found === undefined || (found.waiting.length === 0 && found.answer === undefined)) {
       takeStray(message, sighting)
@@ -265,30 +270,44 @@ export function createDnsTransactions(options: DnsOptions): DnsTransactions {
     if (failed.size > limits.dnsSearches) failed.delete(failed.keys().next().value!)
   }
 
-  function findAlias(key: string, name: string | undefined, queryType: number | undefined, timeMs: number): Pending | undefined {
-    const alias = aliases.get(key)
-    return alias === undefined || alias.untilMs < timeMs ? undefined : findQuestion(alias.pending, name, queryType, true)
+  /** A response without a question answers one of the last that wait. */
+  function find(key: string, name: string | undefined, queryType: number | undefined): Pending | undefined {
+    if (name !== undefined) return table.get(key + questionOf(name, queryType))
+    let one = last.get(key)
+    for (let tries = 0; one !== undefined && one.waiting.length === 0; one = one.older)
+      if (++tries === limits.dnsUnnamed) return undefined
+    return one
   }
 
-  function insert(key: string, pending: Pending): void {
-    pending.next = table.get(key)
-    table.delete(key) // what has come last is to be last
-    table.set(key, pending)
+  function findAlias(key: string, name: string | undefined, queryType: number | undefined, timeMs: number): Pending | undefined {
+    const alias = aliases.get(key)
+    if (alias === undefined || alias.untilMs < timeMs) return undefined
+    const { pending } = alias
+    const isIt = name === undefined ? pending.waiting.length > 0 : pending.name === name && pending.queryType === queryType
+    return isIt ? pending : undefined
+  }
+
+  function insert(pending: Pending): void {
+    const key = keyOf(pending.client, pending.clientPort, pending.id)
+    pending.older = last.get(key)
+    if (pending.older !== undefined) pending.older.newer = pending
+    last.set(key, pending)
+    table.set(key + questionOf(pending.name, pending.queryType), pending)
     size++
     followed.set(pending.subject, (followed.get(pending.subject) ?? 0) + 1)
   }
 
-  function remove(key: string, gone: Pending): void {
-    let first: Pending | undefined = table.get(key)
-    if (first === undefined) return
-    if (first === gone) first = gone.next
-    else for (let one: Pending | undefined = first; one !== undefined; one = one.next) if (one.next === gone) one.next = gone.next
-    if (first === undefined) table.delete(key)
-    else table.set(key, first)
+  function remove(gone: Pending): void {
+    const key = keyOf(gone.client, gone.clientPort, gone.id)
+    if (!table.delete(key + questionOf(gone.name, gone.queryType))) return
+    if (gone.older !== undefined) gone.older.newer = gone.newer
+    if (gone.newer !== undefined) gone.newer.older = gone.older
+    else if (gone.older !== undefined) last.set(key, gone.older)
+    else last.delete(key)
     size--
     followed.set(gone.subject, followed.get(gone.subject)! - 1)
     if (followed.get(gone.subject) === 0) followed.delete(gone.subject)
-    const question = questionOf(gone.id, gone.name, gone.queryType)
+    const question = askedOf(gone.id, gone.name, gone.queryType)
     if (asked.get(question) === gone) asked.delete(question)
   }
 
@@ -310,13 +329,10 @@ export function createDnsTransactions(options: DnsOptions): DnsTransactions {
       else takeQuery(message, sighting)
     },
     expire(nowMs) {
-      for (const [key, first] of table) {
-        if (first.insertedMs > nowMs - limits.dnsAnsweredMs) break // those behind it are younger
-        for (let one: Pending | undefined = first; one !== undefined; one = one.next) {
-          giveUpLate(one, nowMs)
-          if (one.waiting.length === 0 && Math.max(one.lastAnswerMs, one.lastQueryMs) <= nowMs - limits.dnsAnsweredMs)
-            remove(key, one)
-        }
+      for (const one of table.values()) {
+        if (one.insertedMs > nowMs - limits.dnsAnsweredMs) break // those behind it are younger
+        giveUpLate(one, nowMs)
+        if (one.waiting.length === 0 && Math.max(one.lastAnswerMs, one.lastQueryMs) <= nowMs - limits.dnsAnsweredMs) remove(one)
       }
       for (const [key, { untilMs }] of aliases) {
         if (untilMs > nowMs) break
@@ -343,24 +359,13 @@ export function isFailure({ answer, durationMs }: DnsTransaction): boolean {
 const QUERY = 0
 const NXDOMAIN = 3
 
-/** A response without a question answers the first that waits. */
-function findQuestion(
-  first: Pending | undefined,
-  name: string | undefined,
-  queryType: number | undefined,
-  isAlone = false,
-): Pending | undefined {
-  for (let one = first; one !== undefined; one = isAlone ? undefined : one.next)
-    if ((one.name === name && one.queryType === queryType) || (name === undefined && one.waiting.length > 0)) return one
-  return undefined
-}
-
 const keyOf = (address: string, port: number, id: number): string => address + String.fromCharCode(port, id)
 const beginningOf = (client: string, name: string, queryType: number): string =>
   client + String.fromCharCode(queryType) + name.split('.', 1)[0]
 const contentOf = ({ id, name = '', queryType = 0 }: DnsMessage, { identification }: Point): string =>
-  String.fromCharCode(identification) + questionOf(id, name, queryType)
-const questionOf = (id: number, name: string, queryType: number): string => `${String.fromCharCode(id, queryType)}${name}`
+  String.fromCharCode(identification) + askedOf(id, name, queryType)
+const questionOf = (name: string, queryType = 0): string => String.fromCharCode(queryType) + name
+const askedOf = (id: number, name: string, queryType: number): string => String.fromCharCode(id) + questionOf(name, queryType)
 
 const otherType = queryTypes.indexOf('other')
 const placesOfTypes = new Map<number, number>()

@@ -75,7 +75,10 @@ interface Flow {
  */
 export function createHttpRequests({ subjectOf, isHost, onTransaction }: HttpOptions): HttpRequests {
   const counts = new Map<number, Float64Array>()
-  const connections = new Map<string, Shared[]>()
+  /** By what the client began with, and who it is. */
+  const connections = new Map<string, Shared>()
+  /** By what the client began with, and whether it is the host: the last of them. Many may begin the same way, in a flood. */
+  const latest = new Map<string, Shared>()
   const open = new Map<HttpConnection<Flow>, Flow>()
   const unreadable: Record<HttpUnreadable, number> = { tls: 0, h2: 0, upgraded: 0, other: 0 }
   const exchanges = createHttpExchanges<Flow>({
@@ -114,15 +117,13 @@ export function createHttpRequests({ subjectOf, isHost, onTransaction }: HttpOpt
   function findShared(connection: TcpConnection, key: string, client: number | undefined, timeMs: number): Shared {
     const of = `${latin1(connection.clientAddress)}${connection.clientPort}`
     const clientIsHost = client !== undefined && isHost(client)
-    const alike = connections.get(key) ?? []
-    const found = alike.find(
-      (one) => one.client === of || (one.clientIsHost !== clientIsHost && timeMs - one.openedMs < passageMs),
-    )
+    const passing = latest.get(`${key} ${!clientIsHost}`)
+    const found = connections.get(`${key} ${of}`) ?? (passing && timeMs - passing.openedMs < passageMs ? passing : undefined)
     if (found !== undefined) {
       found.flows++
       return found
     }
-    const shared = {
+    const shared: Shared = {
       client: of,
       clientIsHost,
       openedMs: timeMs,
@@ -131,15 +132,15 @@ export function createHttpRequests({ subjectOf, isHost, onTransaction }: HttpOpt
       servers: new Map<number, Flow>(),
       isUnreadable: false,
     }
-    connections.set(key, [...alike, shared])
+    connections.set(`${key} ${of}`, shared)
+    latest.set(`${key} ${clientIsHost}`, shared)
     return shared
   }
 
   function close({ key, shared }: Flow): void {
     if (--shared.flows > 0) return
-    const left = (connections.get(key) ?? []).filter((one) => one !== shared)
-    if (left.length === 0) connections.delete(key)
-    else connections.set(key, left)
+    connections.delete(`${key} ${shared.client}`)
+    if (latest.get(`${key} ${shared.clientIsHost}`) === shared) latest.delete(`${key} ${shared.clientIsHost}`)
   }
 
   return {

@@ -339,6 +339,24 @@ describe('again, late, never', () => {
     })
   })
 
+  it('many questions under one id and port, whichever is answered and forgotten first', () => {
+    const { query, answer, expire, counts } = start()
+    const names = Array.from({ length: 20 }, (_, i) => `n${i}.example.com`)
+    for (const name of names) query(ask, { name })
+    for (const i of [0, 19, 10]) answer(reply, { name: names[i] })
+    expire(1000) // these three are forgotten, the last, the first and one between
+    for (const i of [18, 1, 9, 11]) answer(reply, { name: names[i], rcode: 3 })
+    answer(reply.slice(0, 1), { name: undefined, queryType: undefined, rcode: 1 })
+    expire(10_000)
+    expect(counts(a)).toMatchObject({
+      'queries A': 20,
+      'responses NOERROR': 3,
+      'responses NXDOMAIN': 4,
+      'responses FORMERR': 1,
+      unanswered: 12,
+    })
+  })
+
   it('an answer without a question is of the query that waits', () => {
     const { query, answer, counts } = start()
     query(ask)
