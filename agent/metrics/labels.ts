@@ -110,6 +110,7 @@ export const lossKinds = [
   'capture_ring',
   'capture_interface',
   'dns_full',
+  'tcp_full',
 ] as const
 export type LossKind = (typeof lossKinds)[number]
 
@@ -145,7 +146,7 @@ export const labels = {
   source: { max: 32, help: 'source of the agent, named as its file' },
   kind: {
     values: [...lossKinds, ...retransmitKinds, ...eventTypes, ...httpUnreadables],
-    help: 'what was lost: `map_full` event whose key did not fit, `recursion` event inside an event, `destinations_full` socket whose destination did not fit, `long_line` line of a tool too long or cut, `tool` event the tool itself says it lost, `slow_client` single event that a reader was too slow for, `capture_ring` packet that waited in the kernel for too long, `capture_interface` packet that a device had no room for, `dns_full` DNS query whose answer could not be waited for. What made TCP retransmit: `fast` duplicate or selective acknowledgements, `timeout` the retransmission timer (all that is sent again in the loss state), `probe` a tail loss probe, `syn` and `synack` no answer in the handshake, `data` what a tool does not tell apart. Of single events: `drop`, `reset_sent`, `reset_received`, `retransmit`, `connect` one that failed, `dns` a query and `http` a request with its answer or without. Of connections: `tls`, `h2` HTTP/2, `upgraded` to WebSocket and the like, `other` no HTTP',
+    help: 'what was lost: `map_full` event whose key did not fit, `recursion` event inside an event, `destinations_full` socket whose destination did not fit, `long_line` line of a tool too long or cut, `tool` event the tool itself says it lost, `slow_client` single event that a reader was too slow for, `capture_ring` packet that waited in the kernel for too long, `capture_interface` packet that a device had no room for, `dns_full` DNS query whose answer could not be waited for, `tcp_full` TCP connection with DNS or HTTP that was no longer followed, to make room for another. What made TCP retransmit: `fast` duplicate or selective acknowledgements, `timeout` the retransmission timer (all that is sent again in the loss state), `probe` a tail loss probe, `syn` and `synack` no answer in the handshake, `data` what a tool does not tell apart. Of single events: `drop`, `reset_sent`, `reset_received`, `retransmit`, `connect` one that failed, `dns` a query and `http` a request with its answer or without. Of connections: `tls`, `h2` HTTP/2, `upgraded` to WebSocket and the like, `other` no HTTP',
   },
   outcome: {
     values: connectOutcomes,

@@ -16,7 +16,7 @@ export function createPcapCapture({ capture }: Host): Source<Metric> {
       // What it has counted stands, whatever has become of it.
       if (!missing?.isFault && isWithoutPackets(missing, sink, metricsOf('pcap-capture'))) return
       const of = 'node'
-      const { packets, cut, unreadable, ringDrops, interfaceDrops, dnsNotFollowed } = capture.totals()
+      const { packets, cut, unreadable, ringDrops, interfaceDrops, dnsNotFollowed, tcpEvicted } = capture.totals()
       sink.emit('netvitals_captured_packets_total', { of, labels: {}, value: packets })
       sink.emit('netvitals_captured_packets_cut_total', { of, labels: {}, value: cut })
       const faults = Object.values(unreadable).reduce((sum, count) => sum + count, 0)
@@ -25,6 +25,7 @@ export function createPcapCapture({ capture }: Host): Source<Metric> {
       sink.lost('capture_ring', ringDrops)
       sink.lost('capture_interface', interfaceDrops)
       sink.lost('dns_full', dnsNotFollowed)
+      sink.lost('tcp_full', tcpEvicted)
     },
   }
 }

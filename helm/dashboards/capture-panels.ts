@@ -6,6 +6,7 @@ const losses = {
   capture_ring: '`capture_ring` waited in the kernel for too long',
   capture_interface: '`capture_interface` a device had no room',
   dns_full: '`dns_full` too many queries waited for their responses',
+  tcp_full: '`tcp_full` too many TCP connections were open',
 } as const
 export type CaptureLoss = keyof typeof losses
 

@@ -396,7 +396,7 @@ export const httpBoard: Board = {
             { query: sum(rate('netvitals_http_unpaired_total', here)), legend: 'unpaired' },
           ],
         },
-        { ...lostByCapture('capture_ring', 'capture_interface'), width: 8 },
+        { ...lostByCapture('capture_ring', 'capture_interface', 'tcp_full'), width: 8 },
       ],
     },
   ],

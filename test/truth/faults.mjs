@@ -281,13 +281,17 @@ function readToEnd(socket, buffer) {
   return received
 }
 
-/** `raw-send`: whole IP packets, `hex` from the IP header on, each `count` times. The kernel fills in IPv4's checksum. */
-function rawSend({ address, hex, count = 1 }) {
+/**
+ * `raw-send`: whole IP packets, `hex` from the IP header on, each `count` times. The kernel fills in IPv4's checksum.
+ * `firstPort`: each time from another port, this one and those after it.
+ */
+function rawSend({ address, hex, count = 1, firstPort }) {
   const socket = openSocket(address, SOCK_RAW, IPPROTO_RAW)
   const errors = {}
   let sent = 0
   for (const packet of [hex].flat().map((text) => Buffer.from(text, 'hex'))) {
     for (let i = 0; i < count; i++) {
+      if (firstPort !== undefined) packet.writeUInt16BE(firstPort + i, 20)
       if (libc.sendto(socket, packet, packet.length, 0, ...sizedAddress(address, 0)) >= 0) sent++
       else tally(errors, lastError())
     }

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import type { NetworkEvent } from '../../agent/events.ts'
+import { limits } from '../../agent/limits.ts'
 import { histogramBoundsSeconds } from '../../agent/metrics/catalogue.ts'
 import { httpMethods, httpStatuses } from '../../agent/metrics/labels.ts'
 import { type Agent, startAgent } from '../e2e/agent.ts'
@@ -18,6 +19,7 @@ import {
 import { requireRoot, slowness } from './topology.ts'
 
 const addresses = createAddresses(91)
+const faults = fileURLToPath(new URL('faults.mjs', import.meta.url))
 const main = fileURLToPath(new URL('../../dist/agent/main.js', import.meta.url))
 const families = ['ipv4', 'ipv6'] as const
 
@@ -375,7 +377,33 @@ requireRoot('HTTP from packets', () => {
     await ask('b', addresses.ipv4.masqueraded, [{ count: 7 }])
     await expectNew(answered('b', 'server', { 'GET 200': 7 }))
   })
+
+  it('a flood of SYNs: who had to make room is told, who talks is not hit', async () => {
+    const host = addresses.ipv4.server
+    const other = await startAgent(node.namespaces.node, ['--capture.http-ports=80'], 10478) // that has followed nobody yet
+    try {
+      const its = createReadings(other, keyOf)
+      its.skip()
+      const kept = await node.hold('b', 'hold', { host })
+      const count = limits.captureConnections + 40 - 1
+      const flood = { address: host, hex: synTo80(addresses.ipv4.a, host), count, firstPort: 1024 }
+      node.exec('a', process.execPath, faults, 'raw-send', JSON.stringify(flood))
+      expect(await kept.act('get', { path: '/', count: 3 })).toEqual({ answers: 3 })
+      await its.expectNew({ ...answered('b', 'server', { 'GET 200': 1 + 3 }), 'lost tcp_full': 40 })
+      await kept.stop()
+    } finally {
+      await other.stop()
+    }
+  })
 }, ['curl'])
+
+/** From the IP header on, without TCP's checksum, so that nobody answers. All begin with the same sequence number. */
+function synTo80(from: string, to: string): string {
+  const addressesOf = [from, to].flatMap((address) => address.split('.').map(Number))
+  const ip = [0x45, 0, 0, 40, 0, 0, 0, 0, 64, 6, 0, 0, ...addressesOf]
+  const tcp = [0, 0, 0, 80, 0, 0, 0, 1, 0, 0, 0, 0, 0x50, 0x02, 0xff, 0xff, 0, 0, 0, 0]
+  return Buffer.from([...ip, ...tcp]).toString('hex')
+}
 
 const places: Readonly<Record<string, string>> = { 'nvh-a': 'a', 'nvh-b': 'b', 'nvh-server': 'server', '': 'host' }
 const ofNode: Readonly<Record<string, string>> = { http_losses_total: 'losses', http_unpaired_total: 'unpaired' }
@@ -386,7 +414,7 @@ function keyOf(
 ): string | undefined {
   if (ofNode[metric] !== undefined) return ofNode[metric]
   if (metric === 'http_unreadable_connections_total') return `unreadable ${kind}`
-  if (metric === 'lost_events_total' && kind?.startsWith('capture')) return `lost ${kind}`
+  if (metric === 'lost_events_total' && /^capture_|^tcp_full$/.test(kind ?? '')) return `lost ${kind}`
   if (metric === 'source_success' && source === 'pcap-http') return 'up'
   const place = places[pod] ?? pod
   if (metric === 'http_requests_total') return `${place} ${direction} ${method} ${status}`
