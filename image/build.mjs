@@ -42,8 +42,8 @@ export function buildImage(options = [], name = 'netvitals') {
   const how = ['--layers', '--pull-never', '--isolation=chroot', '--network=host', '--signature-policy', policy]
   // Who builds the same commit of the same packages gets the same image, whatever came from a cache: one time for all files,
   // which only a single layer has, and nothing of the images in between.
-  const same = ['--timestamp', seconds, '--squash', '--omit-history', '--identity-label=false']
-  same.push('--annotation=org.opencontainers.image.base.digest=')
+  const base = '--annotation=org.opencontainers.image.base.digest='
+  const same = ['--timestamp', seconds, '--squash', '--omit-history', '--identity-label=false', base]
   buildah('build', ...how, ...same, ...bases, ...labelled, ...options, '--tag', `localhost/${name}`, '.')
   return archive(name)
 }

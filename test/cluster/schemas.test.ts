@@ -9,6 +9,7 @@ import { type CustomResourceDefinition, cutOpenApi, cutResourceDefinition, type 
 import { apply, kubectl } from './cluster.ts'
 
 const asText = (value: unknown): string => `${JSON.stringify(value, null, 1)}\n`
+const [, ofOneServer] = allVersions
 const minorOf = (version: string): string => version.replace(/\.\d+$/, '')
 const api: OpenApi & { readonly info: { readonly version: string } } = JSON.parse(kubectl('get', '--raw', '/openapi/v2'))
 const ofApiServer = cutOpenApi(api, kinds.kubernetes)
@@ -21,7 +22,7 @@ function download(module: string): string | undefined {
 
 it("the fixture is the API server's, where it is of the same version", async ({ skip }) => {
   const { version } = api.info
-  skip(version !== '1.34', `the API server is of ${version}`)
+  skip(version !== ofOneServer.kubernetes, `the API server is of ${version}`)
   await expect(asText(ofApiServer)).toMatchFileSnapshot(fixtureOf('kubernetes', version))
 })
 
@@ -49,7 +50,7 @@ describe('what the chart makes of values', () => {
   })
 
   it.skipIf(kubeconformMissing)('fits the definitions of this API server', () => {
-    const [, operator] = readDefinitions(allVersions[1])
+    const [, operator] = readDefinitions(ofOneServer)
     expect(findFaults(ofApiServer, operator, texts)).toEqual(new Map())
   })
 
